@@ -1,0 +1,70 @@
+/*
+ * Where each cgroup controller lives on this machine, and what a cgroup has used.
+ *
+ * A controller is on a v1 hierarchy, or on the v2 (unified) one, or nowhere. "Hybrid" is a machine where some are v1 and a
+ * unified hierarchy is mounted besides; nothing here treats it as a case of its own.
+ */
+#ifndef BERTH_COMMON_CGROUP_H
+#define BERTH_COMMON_CGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+enum cg_controller { CG_MEMORY, CG_CPU, CG_CPUACCT, CG_PIDS, CG_CPUSET, CG_DEVICES, CG_FREEZER, CG_BLKIO, CG_HUGETLB, CG_CONTROLLERS };
+
+#define CG_BIT(c) (1u << (c))
+#define CG_MAX_HIERARCHIES 16
+#define CG_MOUNT_MAX 256
+
+/* One mounted hierarchy. */
+struct cg_hierarchy {
+	char mount[CG_MOUNT_MAX]; /* mount point */
+	unsigned controllers;     /* CG_BIT set; on v2 those available in its root */
+	bool v2;
+};
+
+struct cg_layout {
+	struct cg_hierarchy hierarchies[CG_MAX_HIERARCHIES];
+	int count;
+	int of[CG_CONTROLLERS]; /* index of the hierarchy that holds the controller; -1: none */
+	int unified;            /* index of the v2 hierarchy; -1: not mounted */
+};
+
+/* Name as in cgroup.controllers and in v1 mount options. */
+const char *cg_name(enum cg_controller c);
+
+/* Finds the mounted hierarchies. Fails only when none is mounted or /proc cannot be read. */
+must_check int cg_detect(struct cg_layout *layout, struct rt_error *err);
+
+/* The part of cg_detect that reads the text of /proc/self/mountinfo; v2's controllers are left empty. First mount of a hierarchy wins. */
+void cg_parse_mountinfo(const char *text, struct cg_layout *layout);
+
+/* "v1", "v2" or "hybrid": what holds controllers and what is mounted. */
+const char *cg_mode(const struct cg_layout *layout);
+
+/* Hierarchy of a controller, or NULL. */
+const struct cg_hierarchy *cg_of(const struct cg_layout *layout, enum cg_controller c);
+
+/* Writes MOUNT + cgroups_path ("/berth/x") to out. ENAMETOOLONG, or EINVAL for a path that is not absolute or has "." or ".." parts. */
+must_check int cg_dir(const struct cg_hierarchy *h, const char *cgroups_path, char *out, size_t size, struct rt_error *err);
+
+/* What a cgroup has used; a value the kernel does not offer is CG_UNKNOWN. */
+#define CG_UNKNOWN UINT64_MAX
+struct cg_usage {
+	uint64_t memory_peak_bytes;
+	uint64_t memory_bytes;
+	uint64_t memory_limit_bytes; /* CG_UNKNOWN also when unlimited */
+	uint64_t cpu_time_us;
+	uint64_t oom_kills;          /* processes the kernel killed for this cgroup's memory */
+	uint64_t pids;
+};
+
+/* Reads the usage of one cgroup, descendants included. A missing cgroup gives CG_UNKNOWN throughout. */
+void cg_read_usage(const struct cg_layout *layout, const char *cgroups_path, struct cg_usage *out);
+
+/* Value of "key N" in a flat keyed file's text (memory.events, cpu.stat); CG_UNKNOWN when absent. */
+uint64_t cg_keyed(const char *text, const char *key);
+
+#endif
