@@ -1,0 +1,230 @@
+import type { AppErrorCode, Fleet, Placement, RunState } from '@berth/core';
+
+/*
+ * What the control plane remembers, as ports. Postgres is the truth: every method is one transaction and safe under any number of replicas.
+ * Rows are plain objects; times are Dates; big numbers are numbers (all limits are below 2^53).
+ * `RunStore` is the only writer of a run's state column, and follows the table of libs/core's run lifecycle.
+ */
+
+export interface QuotaRow {
+  concurrentRuns: number;
+  cpuMillis: number;
+  memoryBytes: number;
+}
+export interface TenantRow {
+  id: string;
+  name: string;
+  quota: QuotaRow;
+  used: QuotaRow;
+  requireDigest: boolean;
+  createdAt: Date;
+}
+export interface ApiKeyRow {
+  id: string;
+  /** null: the operator's admin key. */
+  tenantId: string | null;
+  name: string;
+  createdAt: Date;
+  expiresAt: Date | null;
+  revokedAt: Date | null;
+}
+export interface NodeRow {
+  id: string;
+  name: string;
+  state: 'ready' | 'lost' | 'draining' | 'dead';
+  cpuMillis: number;
+  memoryBytes: number;
+  reserved: { cpuMillis: number; memoryBytes: number; runs: number };
+  agentVersion: string;
+  kernel: string;
+  architecture: string;
+  cgroupMode: 'v1' | 'v2' | 'hybrid';
+  lastHeartbeatAt: Date | null;
+  createdAt: Date;
+}
+export interface FailureRow {
+  code: 'nonZeroExit' | 'signaled' | 'outOfMemory' | 'timeout' | 'imagePullFailed' | 'startFailed' | 'nodeLost' | 'internal';
+  message: string;
+  blame: 'user' | 'platform';
+}
+export interface AttemptRow {
+  number: number;
+  epoch: number;
+  nodeId: string | null;
+  placedAt: Date;
+  startedAt: Date | null;
+  finishedAt: Date | null;
+  exitCode: number | null;
+  signal: number | null;
+  oomKilled: boolean;
+  failure: FailureRow | null;
+  peakMemoryBytes: number | null;
+  cpuTimeUs: number | null;
+  logBytes: number | null;
+}
+/** `spec` is wire's RunSpec as JSON. */
+export interface RunRow {
+  id: string;
+  tenantId: string;
+  tenantName: string;
+  state: RunState;
+  waitingFor: 'quota' | 'capacity' | null;
+  waitingReason: string | null;
+  image: string;
+  digest: string;
+  spec: unknown;
+  epoch: number;
+  exitCode: number | null;
+  signal: number | null;
+  failure: FailureRow | null;
+  cancelRequested: boolean;
+  attempts: AttemptRow[];
+  createdAt: Date;
+  startedAt: Date | null;
+  finishedAt: Date | null;
+}
+export interface RunEventRow {
+  id: bigint;
+  runId: string;
+  type: string;
+  state: RunState;
+  attempt: number | null;
+  message: string | null;
+  at: Date;
+}
+export interface LeaseRow {
+  runId: string;
+  attempt: number;
+  epoch: number;
+}
+
+export abstract class TenantStore {
+  /** Refuses a taken name with `conflict`. */
+  abstract create(input: { name: string; quota: QuotaRow; requireDigest: boolean }): Promise<TenantRow>;
+  abstract list(): Promise<TenantRow[]>;
+  abstract find(id: string): Promise<TenantRow | null>;
+  abstract findByName(name: string): Promise<TenantRow | null>;
+  /** A raised quota admits waiting runs in the same transaction; returns the ids that became admitted. */
+  abstract update(id: string, change: { quota?: Partial<QuotaRow>; requireDigest?: boolean }): Promise<{ tenant: TenantRow; admitted: string[] } | null>;
+  /** Compares used with the sum of reservations held; a difference is a bug. */
+  abstract recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]>;
+}
+
+export abstract class ApiKeyStore {
+  abstract create(input: { tenantId: string | null; name: string; hash: string; expiresAt: Date | null }): Promise<ApiKeyRow>;
+  abstract list(tenantId: string): Promise<ApiKeyRow[]>;
+  abstract revoke(tenantId: string, keyId: string): Promise<boolean>;
+  /** The live key with this sha256 (hex) and its tenant; null when unknown, revoked or expired at `now`. */
+  abstract authenticate(hash: string, now: Date): Promise<{ key: ApiKeyRow; tenant: TenantRow | null } | null>;
+}
+
+export abstract class NodeStore {
+  abstract createJoinToken(input: { hash: string; expiresAt: Date; uses: number }): Promise<void>;
+  /** Spends one use of the token and creates the node; null when the token is unknown, spent or expired. */
+  abstract join(input: { tokenHash: string; credentialHash: string; name: string; now: Date }): Promise<NodeRow | null>;
+  abstract authenticate(credentialHash: string): Promise<NodeRow | null>;
+  abstract connected(nodeId: string, facts: { cpuMillis: number; memoryBytes: number; agentVersion: string; kernel: string; architecture: string; cgroupMode: 'v1' | 'v2' | 'hybrid' }, now: Date): Promise<void>;
+  /** Many nodes at once; also returns a lost node to ready. */
+  abstract heartbeats(nodeIds: string[], now: Date): Promise<void>;
+  /** Marks nodes silent since `before` as lost and returns their ids. */
+  abstract markLost(before: Date): Promise<string[]>;
+  abstract setState(nodeId: string, state: 'ready' | 'draining' | 'dead'): Promise<NodeRow | null>;
+  abstract list(): Promise<NodeRow[]>;
+  abstract find(nodeId: string): Promise<NodeRow | null>;
+}
+
+export interface AdmitInput {
+  tenantId: string;
+  /** null: no Idempotency-Key header. `bodyHash` is sha256 of the canonical body. */
+  idempotency: { key: string; bodyHash: string } | null;
+  image: string;
+  digest: string;
+  spec: unknown;
+  request: { cpuMillis: number; memoryBytes: number };
+  onQuota: 'queue' | 'reject';
+  priority: number;
+  maxAttempts: number;
+  labels: Record<string, string>;
+  now: Date;
+}
+export type AdmitOutcome =
+  | { kind: 'created'; run: RunRow; /** Holds a reservation: publish a wake-up. */ admitted: boolean }
+  | { kind: 'replayed'; run: RunRow }
+  | { kind: 'refused'; code: Extract<AppErrorCode, 'overQuota' | 'quotaNeverFits' | 'idempotencyMismatch'>; dimension?: keyof QuotaRow; limit?: number; used?: number; requested?: number };
+
+export interface AttemptReport extends LeaseRow {
+  id: string;
+  at: Date;
+  fact:
+    | { kind: 'preparing' }
+    | { kind: 'running'; startedAt: Date }
+    | { kind: 'stopping' }
+    | {
+        kind: 'exited';
+        exitCode: number | null;
+        signal: number | null;
+        oomKilled: boolean;
+        stoppedBy: 'request' | 'timeout' | 'lease' | null;
+        startedAt: Date | null;
+        finishedAt: Date;
+        peakMemoryBytes: number | null;
+        cpuTimeUs: number | null;
+        logBytes: number;
+      }
+    | { kind: 'failed'; failure: FailureRow; retryable: boolean }
+    | { kind: 'stopped' };
+}
+
+export abstract class RunStore {
+  /** Idempotency row, guarded quota update (last), run, event and outbox row, all or nothing. */
+  abstract admit(input: AdmitInput): Promise<AdmitOutcome>;
+  /** null for another tenant's run as for an unknown one. */
+  abstract find(tenantId: string, runId: string): Promise<RunRow | null>;
+  abstract list(tenantId: string, filter: { state?: RunState; label?: { key: string; value: string }; limit: number; cursor?: string }): Promise<{ runs: RunRow[]; nextCursor: string | null }>;
+  /** Queued: canceled at once, its reservation released. Placed or later: cancelRequested, and the lease to stop. Terminal: unchanged. */
+  abstract cancel(tenantId: string, runId: string, now: Date): Promise<{ run: RunRow; stop: { nodeId: string; lease: LeaseRow } | null; admitted: string[] } | null>;
+  /** Terminal runs only, with their events and logs; `runNotTerminal` otherwise. */
+  abstract delete(tenantId: string, runId: string): Promise<'deleted' | 'runNotTerminal' | 'notFound'>;
+  abstract events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]>;
+
+  /** Runs that hold a reservation and await a node, in the order fairness gives them, and the fleet, in one snapshot. */
+  abstract placementView(limit: number, now: Date): Promise<{ fleet: Fleet; runs: { runId: string; tenantId: string; cpuMillis: number; memoryBytes: number; priority: number; createdAt: Date; digest: string; attempt: number }[] }>;
+  /** Commits those that still hold (run queued, node ready with room); raises the epoch; records why the unplaced wait. Returns what was placed. */
+  abstract commitPlacements(placements: Placement[], unplaced: { runId: string; reason: string }[], now: Date): Promise<{ nodeId: string; lease: LeaseRow }[]>;
+  /** What a node should hold: every run placed on it and not terminal, with its lease and whether it is to stop. */
+  abstract assignments(nodeId: string, only?: string[]): Promise<{ run: RunRow; lease: LeaseRow; stop: boolean }[]>;
+  /** Applies facts in order; a stale epoch or a foreign node changes no row. Terminal facts settle quota once and admit the tenant's next runs, or return the run to queued when attempts remain. */
+  abstract applyReports(nodeId: string, reports: AttemptReport[], now: Date): Promise<{ outcomes: { id: string; outcome: 'applied' | 'stale' }[]; changed: string[]; admitted: string[]; stop: LeaseRow[] }>;
+  /** Runs on nodes that are lost since before `lostBefore` (or dead): `retry` with attempts left returns to queued, `wait` stays, unless the node is dead: then failed with nodeLost. */
+  abstract releaseLost(lostBefore: Date, now: Date): Promise<{ changed: string[]; admitted: string[] }>;
+
+  /** The safety net of BullMQ: runs with a reservation that await a node since before `before`. */
+  abstract stalled(before: Date, limit: number): Promise<{ runId: string; attempt: number }[]>;
+  /** Admits waiting runs that fit now, oldest and highest priority first; normally releases do it. */
+  abstract admitWaiting(now: Date): Promise<string[]>;
+  abstract outbox(limit: number): Promise<{ id: bigint; runId: string; attempt: number }[]>;
+  abstract outboxPublished(ids: bigint[]): Promise<void>;
+  /** How many runs are in each state, for metrics. */
+  abstract countByState(): Promise<Record<string, number>>;
+}
+
+/** Log bytes of attempts, as CRI records, in chunks as they arrive. */
+export abstract class LogStore {
+  /** Idempotent by offset; answers how far the log is stored without a gap. Refuses (stale) a lease that is not the run's current one on this node. */
+  abstract append(nodeId: string, lease: LeaseRow, offset: number, bytes: Buffer): Promise<{ nextOffset: number; stale: boolean }>;
+  /** Bytes from `offset`, at most `limit`; `complete` when the attempt ended and everything it wrote is stored. */
+  abstract read(runId: string, attempt: number, offset: number, limit: number): Promise<{ bytes: Buffer; nextOffset: number; complete: boolean }>;
+}
+
+/** Everything, over one pool. */
+export interface Store {
+  tenants: TenantStore;
+  apiKeys: ApiKeyStore;
+  nodes: NodeStore;
+  runs: RunStore;
+  logs: LogStore;
+  /** Applies missing migrations under an advisory lock; throws with a clear word when the database is newer than this program. */
+  migrate(): Promise<{ applied: string[] }>;
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,5 @@
+export * from './admin.js';
+export * from './agent.js';
+export * from './primitives.js';
+export * from './problem.js';
+export * from './run.js';

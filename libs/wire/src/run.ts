@@ -1,0 +1,196 @@
+import { z } from 'zod';
+import { imageText, label, runId, text, timestamp } from './primitives.js';
+
+/** The states of a run, in the order of its life. The last three are terminal and never change (I4). */
+export const runStates = ['queued', 'placed', 'preparing', 'running', 'stopping', 'succeeded', 'failed', 'canceled'] as const;
+export const runState = z.enum(runStates);
+
+/** What a queued run waits for. `quota`: it holds no reservation yet; `capacity`: no node has room. */
+export const waitingFor = z.enum(['quota', 'capacity']);
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+const dayMs = 86_400_000;
+
+/** What a container may use. Each limit is always set; omitted ones take the operator's defaults. */
+export const resources = z
+  .strictObject({
+    cpuMillis: z.int().min(10).max(1_024_000).describe('Thousandths of a cpu'),
+    memoryBytes: z
+      .int()
+      .min(8 * MiB)
+      .max(16_384 * GiB)
+      .describe('Memory limit, swap included'),
+    pids: z.int().min(1).max(4_194_304).describe('Processes and threads'),
+    shmBytes: z
+      .int()
+      .min(64 * KiB)
+      .max(1024 * GiB)
+      .describe('Size of /dev/shm, charged to memoryBytes'),
+  })
+  .describe('Limits of the container');
+
+const environmentName = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(/^[^=\0\n]+$/, 'must not contain "=", NUL or a newline');
+
+/** The body of `POST /v1/runs`. A field that is not named here is refused with 400. */
+export const createRunRequest = z.strictObject({
+  image: imageText,
+  command: z
+    .array(text(32 * KiB))
+    .min(1)
+    .max(1024)
+    .optional()
+    .describe("Replaces the image's ENTRYPOINT and drops its CMD"),
+  args: z
+    .array(text(32 * KiB))
+    .max(1024)
+    .optional()
+    .describe("Replaces the image's CMD"),
+  env: z
+    .record(environmentName, text(128 * KiB))
+    .optional()
+    .describe("Added to the image's environment"),
+  workingDir: text(4096).regex(/^\//, 'must be absolute').optional(),
+  user: text(256).min(1).optional().describe('NAME, UID, NAME:GROUP or UID:GID, resolved in the image'),
+  hostname: z
+    .string()
+    .max(63)
+    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/i, 'must be a DNS label')
+    .optional(),
+  resources: resources.partial().optional(),
+  readOnlyRootfs: z.boolean().optional(),
+  init: z.boolean().optional().describe('Run under an init that reaps orphans and forwards signals'),
+  network: z.enum(['none']).optional().describe('Loopback only; other networks are refused until the operator can offer them'),
+  timeoutMs: z
+    .int()
+    .min(100)
+    .max(30 * dayMs)
+    .optional()
+    .describe('From start; then the stop signal, the grace, SIGKILL'),
+  stopGraceMs: z.int().min(0).max(600_000).optional().describe('Between the stop signal and SIGKILL; 10,000 by default'),
+  maxAttempts: z.int().min(1).max(10).optional().describe('Attempts in all; 1 by default'),
+  onQuota: z.enum(['queue', 'reject']).optional().describe('Over quota: wait (default) or be refused with 429'),
+  onNodeLost: z.enum(['wait', 'retry']).optional(),
+  priority: z.int().min(0).max(100).optional().describe("Among the tenant's own runs; higher first; 50 by default"),
+  labels: z.record(label.key, label.value).optional(),
+});
+export type CreateRunRequest = z.infer<typeof createRunRequest>;
+
+/** The request with every default filled in: what is stored, and what the agent receives. */
+export const runSpec = createRunRequest
+  .required({
+    env: true,
+    init: true,
+    readOnlyRootfs: true,
+    network: true,
+    timeoutMs: true,
+    stopGraceMs: true,
+    maxAttempts: true,
+    onQuota: true,
+    onNodeLost: true,
+    priority: true,
+    labels: true,
+  })
+  .extend({ resources });
+export type RunSpec = z.infer<typeof runSpec>;
+
+/** Why a run did not succeed. `user`: the container's own doing; `platform`: ours. */
+export const runFailure = z.object({
+  code: z.enum(['nonZeroExit', 'signaled', 'outOfMemory', 'timeout', 'imagePullFailed', 'startFailed', 'nodeLost', 'internal']),
+  message: z.string(),
+  blame: z.enum(['user', 'platform']),
+});
+export type RunFailure = z.infer<typeof runFailure>;
+
+/** What an attempt used, as its cgroup counted it. */
+export const usage = z.object({ peakMemoryBytes: z.int().nullable(), cpuTimeMs: z.number().nullable() });
+
+export const attempt = z.object({
+  number: z.int(),
+  epoch: z.int(),
+  nodeId: z.string().nullable(),
+  placedAt: timestamp,
+  startedAt: timestamp.nullable(),
+  finishedAt: timestamp.nullable(),
+  exitCode: z.int().nullable(),
+  signal: z.int().nullable(),
+  oomKilled: z.boolean(),
+  failure: runFailure.nullable(),
+  usage,
+});
+
+export const run = z.object({
+  id: runId,
+  tenant: z.string(),
+  state: runState,
+  waitingFor: waitingFor.nullable(),
+  waitingReason: z.string().nullable().describe('The blocking dimension, in words'),
+  image: z.string().describe('As submitted'),
+  digest: z.string().describe('What the tag pointed to at submission; every node pulls this'),
+  spec: runSpec,
+  exitCode: z.int().nullable(),
+  signal: z.int().nullable(),
+  failure: runFailure.nullable(),
+  cancelRequested: z.boolean(),
+  attempts: z.array(attempt),
+  createdAt: timestamp,
+  startedAt: timestamp.nullable(),
+  finishedAt: timestamp.nullable(),
+});
+export type Run = z.infer<typeof run>;
+
+export const runList = z.object({ items: z.array(run), nextCursor: z.string().nullable() });
+
+export const listRunsQuery = z.strictObject({
+  state: runState.optional(),
+  label: z.string().max(512).optional().describe('key=value'),
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+  cursor: z.string().max(512).optional(),
+});
+
+/** `GET /v1/runs/:id/wait`: answers 200 with the run once it is terminal, or as it stands when `timeoutMs` has passed. */
+export const waitQuery = z.strictObject({ timeoutMs: z.coerce.number().int().min(0).max(300_000).default(60_000) });
+
+/** `GET /v1/runs/:id/logs`: `text/plain` of both streams in order; with `follow`, until the run ends; with `format=ndjson`, one `logRecord` a line. */
+export const logsQuery = z.strictObject({
+  follow: z.stringbool().default(false),
+  format: z.enum(['text', 'ndjson']).default('text'),
+  stream: z.enum(['stdout', 'stderr']).optional(),
+  attempt: z.coerce.number().int().min(1).optional().describe('The last one by default'),
+});
+export const logRecord = z.object({
+  time: timestamp,
+  stream: z.enum(['stdout', 'stderr']),
+  partial: z.boolean(),
+  text: z.string().describe('UTF-8; other bytes become U+FFFD'),
+});
+
+/** One entry of a run's append-only history. `id` is a cursor: `Last-Event-ID` resumes after it. */
+export const runEvent = z.object({
+  id: z.string(),
+  runId,
+  type: z.enum([
+    'created',
+    'admitted',
+    'waiting',
+    'placed',
+    'preparing',
+    'running',
+    'stopping',
+    'retrying',
+    'succeeded',
+    'failed',
+    'canceled',
+    'cancelRequested',
+  ]),
+  state: runState,
+  attempt: z.int().nullable(),
+  message: z.string().nullable(),
+  at: timestamp,
+});
+export type RunEvent = z.infer<typeof runEvent>;
