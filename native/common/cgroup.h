@@ -8,6 +8,7 @@
 #define BERTH_COMMON_CGROUP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/error.h"
