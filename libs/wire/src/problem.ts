@@ -1,3 +1,4 @@
+import type { AppErrorCode } from '@berth/core';
 import { z } from 'zod';
 
 /** The closed table of error codes: code -> HTTP status and title. docs/errors.md lists the same, and a test compares them. */
@@ -23,7 +24,7 @@ export const problemCodes = {
   internal: { status: 500, title: 'Something went wrong on our side' },
   registryUnavailable: { status: 503, title: 'The registry cannot be reached' },
   unavailable: { status: 503, title: 'The service cannot answer now' },
-} as const satisfies Record<string, { status: number; title: string }>;
+} as const satisfies Record<AppErrorCode, { status: number; title: string }>;
 export type ProblemCode = keyof typeof problemCodes;
 
 /** RFC 9457. `errors` names each bad field and the fix; the quota members stand with overQuota and quotaNeverFits. */

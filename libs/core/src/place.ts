@@ -1,0 +1,112 @@
+/*
+ * Placement: which node takes which run. Pure: equal inputs give equal placements, so any decision can be replayed from a log.
+ */
+
+export type NodeState = 'ready' | 'lost' | 'draining' | 'dead';
+
+export interface FleetNode {
+  readonly id: string;
+  readonly state: NodeState;
+  /** What the node offers. */
+  readonly cpuMillis: number;
+  readonly memoryBytes: number;
+  readonly reserved: { readonly cpuMillis: number; readonly memoryBytes: number; readonly runs: number };
+}
+
+/** One immutable view of all nodes. */
+export interface Fleet {
+  readonly nodes: readonly FleetNode[];
+}
+
+export interface PlacementRequest {
+  readonly runId: string;
+  readonly cpuMillis: number;
+  readonly memoryBytes: number;
+}
+export interface Placement {
+  readonly runId: string;
+  readonly nodeId: string;
+}
+/** `reason` names the exhausted dimension, and nothing about who exhausted it. */
+export interface Unplaced {
+  readonly runId: string;
+  readonly reason: string;
+}
+export interface PlacementDecision {
+  readonly placements: readonly Placement[];
+  readonly unplaced: readonly Unplaced[];
+}
+
+interface Room {
+  readonly node: FleetNode;
+  cpuMillis: number;
+  memoryBytes: number;
+}
+
+/**
+ * Chooses a node for each run, in the order given, best fit first: each placement takes its room before the next run is looked at.
+ * Only ready nodes count.
+ */
+export function place(fleet: Fleet, runs: readonly PlacementRequest[]): PlacementDecision {
+  const rooms: Room[] = fleet.nodes
+    .filter((node) => node.state === 'ready')
+    .map((node) => ({
+      node,
+      cpuMillis: node.cpuMillis - node.reserved.cpuMillis,
+      memoryBytes: node.memoryBytes - node.reserved.memoryBytes,
+    }))
+    .sort((a, b) => (a.node.id < b.node.id ? -1 : 1));
+
+  const placements: Placement[] = [];
+  const unplaced: Unplaced[] = [];
+  for (const run of runs) {
+    const room = bestRoom(rooms, run);
+    if (room === null) {
+      unplaced.push({ runId: run.runId, reason: refusal(rooms, run) });
+      continue;
+    }
+    room.cpuMillis -= run.cpuMillis;
+    room.memoryBytes -= run.memoryBytes;
+    placements.push({ runId: run.runId, nodeId: room.node.id });
+  }
+  return { placements, unplaced };
+}
+
+/**
+ * How well a run fits a node, 0 to 18, higher is fuller: the exponential best fit of Google's datacentre schedulers as Nomad describes it
+ * (`ScoreFitBinPack`): 20 - (10^free cpu share + 10^free memory share), the shares taken after placing. Exponents prefer one node filled to two half full.
+ */
+export function fitScore(
+  capacity: { cpuMillis: number; memoryBytes: number },
+  freeAfter: { cpuMillis: number; memoryBytes: number },
+): number {
+  const total = 10 ** (freeAfter.cpuMillis / capacity.cpuMillis) + 10 ** (freeAfter.memoryBytes / capacity.memoryBytes);
+  return Math.min(18, Math.max(0, 20 - total));
+}
+
+function bestRoom(rooms: readonly Room[], run: PlacementRequest): Room | null {
+  let best: Room | null = null;
+  let bestScore = Number.NEGATIVE_INFINITY;
+  for (const room of rooms) {
+    if (room.cpuMillis < run.cpuMillis || room.memoryBytes < run.memoryBytes) continue;
+    const score = fitScore(room.node, { cpuMillis: room.cpuMillis - run.cpuMillis, memoryBytes: room.memoryBytes - run.memoryBytes });
+    if (score > bestScore) {
+      best = room;
+      bestScore = score;
+    }
+  }
+  return best;
+}
+
+/** The dimension that most often stands in the way; a run that exceeds every node's whole capacity is told so, since waiting cannot help it. */
+function refusal(rooms: readonly Room[], run: PlacementRequest): string {
+  if (rooms.length === 0) return 'no node is ready';
+  if (rooms.every(({ node }) => node.cpuMillis < run.cpuMillis)) return 'cpuMillis: no ready node is large enough';
+  if (rooms.every(({ node }) => node.memoryBytes < run.memoryBytes)) return 'memoryBytes: no ready node is large enough';
+  if (rooms.every(({ node }) => node.cpuMillis < run.cpuMillis || node.memoryBytes < run.memoryBytes)) {
+    return 'cpuMillis and memoryBytes: no ready node is large enough in both';
+  }
+  const shortOfCpu = rooms.filter((room) => room.cpuMillis < run.cpuMillis).length;
+  const shortOfMemory = rooms.filter((room) => room.memoryBytes < run.memoryBytes).length;
+  return shortOfMemory > shortOfCpu ? 'memoryBytes: no node has enough free' : 'cpuMillis: no node has enough free';
+}
