@@ -330,6 +330,12 @@ int json_parse(const char *text, size_t len, struct json_doc **out, struct rt_er
 	return r;
 }
 
+void *json_alloc(struct json_doc *doc, size_t size)
+{
+	void *p = alloc(doc, size);
+	return p ? memset(p, 0, size) : NULL;
+}
+
 const struct json *json_root(const struct json_doc *doc)
 {
 	return doc->root;

@@ -37,6 +37,8 @@ struct json_doc;
 must_check int json_parse(const char *text, size_t len, struct json_doc **out, struct rt_error *err);
 const struct json *json_root(const struct json_doc *doc);
 void json_free(struct json_doc *doc);
+/* Zeroed memory that lives as long as the document; NULL when there is none. */
+void *json_alloc(struct json_doc *doc, size_t size);
 
 /* The member, or NULL when obj is NULL, no object, or has no such member. A JSON null counts as absent. */
 const struct json *json_get(const struct json *obj, const char *key);
