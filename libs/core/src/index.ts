@@ -7,3 +7,4 @@ export * from './pull-token.js';
 export * from './quota.js';
 export * from './run-lifecycle.js';
 export * from './secret.js';
+export * from './oci/index.js';
