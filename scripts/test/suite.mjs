@@ -20,7 +20,11 @@ export function allPhases(root) {
   const serial = ['--no-file-parallelism'];
   return [
     ...unitPhases(root),
-    { title: 'integration', limitMs: minutes(12), command: vitest(root, ['.int.spec.js', '--exclude', 'test/**', '--exclude', '**/node_modules/**', ...serial]) },
+    {
+      title: 'integration',
+      limitMs: minutes(12),
+      command: vitest(root, ['.int.spec.js', '--exclude', 'test/**', '--exclude', '**/node_modules/**', ...serial]),
+    },
     { title: 'end to end', limitMs: minutes(12), command: vitest(root, ['test/dist/e2e/', ...serial]) },
     {
       title: 'runtime with sanitizers',
