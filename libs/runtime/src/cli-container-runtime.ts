@@ -1,0 +1,84 @@
+import { execFile } from 'node:child_process';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ContainerRuntime, type ContainerState, type ContainerStatus, RuntimeError } from './container-runtime.js';
+
+const commandTimeoutMs = 30_000;
+const states: readonly string[] = ['creating', 'created', 'running', 'stopped'];
+
+/** Drives a runtime that has runc's command line: berth-runtime, runc, crun, runsc. */
+export class CliContainerRuntime extends ContainerRuntime {
+  /** `program` is an absolute path or a name on PATH; `root` is where it keeps its state, and lists exactly this object's containers. */
+  constructor(
+    readonly program: string,
+    readonly root: string,
+  ) {
+    super();
+  }
+
+  override async create(id: string, bundle: string): Promise<void> {
+    await this.command(['create', '--bundle', bundle, id]);
+  }
+
+  override async start(id: string): Promise<void> {
+    await this.command(['start', id]);
+  }
+
+  override async state(id: string): Promise<ContainerStatus | null> {
+    let text: string;
+    try {
+      text = await this.command(['state', id]);
+    } catch (error) {
+      // Runtimes word "does not exist" each in their own way; all keep a container's state under its id.
+      if (!(await exists(join(this.root, id)))) return null;
+      throw error;
+    }
+    return parseStatus(text);
+  }
+
+  override async kill(id: string, signal: number, options: { readonly all?: boolean } = {}): Promise<void> {
+    await this.command(['kill', ...(options.all ? ['--all'] : []), id, String(signal)]);
+  }
+
+  override async delete(id: string, options: { readonly force?: boolean } = {}): Promise<void> {
+    await this.command(['delete', ...(options.force ? ['--force'] : []), id]);
+  }
+
+  private command(args: readonly string[]): Promise<string> {
+    return new Promise((resolve, reject) => {
+      execFile(
+        this.program,
+        ['--root', this.root, ...args],
+        { cwd: '/', timeout: commandTimeoutMs, killSignal: 'SIGKILL', maxBuffer: 4 * 1024 * 1024 },
+        (error, stdout, stderr) => {
+          if (error === null) resolve(stdout);
+          else reject(new RuntimeError(lastLine(stderr) || error.message, { cause: error }));
+        },
+      );
+    });
+  }
+}
+
+function parseStatus(text: string): ContainerStatus {
+  const value = JSON.parse(text) as Record<string, unknown>;
+  if (typeof value.status !== 'string' || !states.includes(value.status)) {
+    throw new RuntimeError(`the runtime answered an unknown state: ${String(value.status)}`);
+  }
+  return {
+    id: String(value.id),
+    state: value.status as ContainerState,
+    pid: typeof value.pid === 'number' ? value.pid : 0,
+    bundle: String(value.bundle),
+  };
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split('\n').at(-1)?.trim() ?? '';
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,83 @@
+import { spawn } from 'node:child_process';
+import { type ShimLaunch, ShimLaunchError, ShimLauncher, type ShimStarted } from './shim-launcher.js';
+
+const maxAnswerBytes = 64 * 1024;
+
+/** Starts berth-shim as a child, which detaches itself and answers one line of JSON. */
+export class SpawnShimLauncher extends ShimLauncher {
+  /** `shim` is the program's absolute path. A launch that takes longer than `timeoutMs` throws; the caller then deletes the container by force. */
+  constructor(
+    private readonly shim: string,
+    private readonly timeoutMs: number = 60_000,
+  ) {
+    super();
+  }
+
+  override launch(launch: ShimLaunch): Promise<ShimStarted> {
+    return new Promise((resolve, reject) => {
+      // A session of its own: a Ctrl-C for the agent's terminal must not reach a shim that has not detached yet.
+      const child = spawn(this.shim, shimArguments(launch), { cwd: '/', detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+      let answer = '';
+      let complaint = '';
+      const timer = setTimeout(() => {
+        child.kill('SIGKILL');
+        reject(new ShimLaunchError(`the shim did not answer within ${this.timeoutMs} ms`));
+      }, this.timeoutMs);
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        if (answer.length < maxAnswerBytes) answer += text;
+        if (!answer.includes('\n')) return;
+        // The line is the whole answer; the shim may take its time to close the pipe.
+        settle();
+      });
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        if (complaint.length < maxAnswerBytes) complaint += text;
+      });
+      child.on('error', (error) => {
+        clearTimeout(timer);
+        reject(new ShimLaunchError(`the shim cannot be started: ${error.message}`, { cause: error }));
+      });
+      child.on('close', () => settle());
+
+      const settle = (): void => {
+        clearTimeout(timer);
+        child.stdout.destroy();
+        child.stderr.destroy();
+        try {
+          resolve(parseAnswer(answer, complaint));
+        } catch (error) {
+          reject(error);
+        }
+      };
+    });
+  }
+}
+
+/** The command line of docs/contracts.md. */
+export function shimArguments(launch: ShimLaunch): string[] {
+  return [
+    ...['--id', launch.id],
+    ...['--runtime', launch.runtime],
+    ...['--runtime-root', launch.runtimeRoot],
+    ...['--bundle', launch.bundle],
+    ...['--dir', launch.directory],
+    ...['--cgroup', launch.cgroupsPath],
+    ...['--timeout-ms', String(launch.timeoutMs)],
+    ...['--stop-grace-ms', String(launch.stopGraceMs)],
+    ...['--stop-signal', String(launch.stopSignal)],
+    ...['--log-max-bytes', String(launch.logMaxBytes)],
+    ...(launch.leaseFile === null ? [] : ['--lease', launch.leaseFile]),
+  ];
+}
+
+/** Reads the shim's line; `complaint` is what it wrote to stderr, for a shim that broke off without an answer. */
+export function parseAnswer(answer: string, complaint: string): ShimStarted {
+  let value: Record<string, unknown>;
+  try {
+    value = JSON.parse(answer.split('\n', 1)[0] ?? '') as Record<string, unknown>;
+  } catch {
+    throw new ShimLaunchError(complaint.trim().slice(-1000) || 'the shim gave no answer');
+  }
+  if (typeof value.error === 'string') throw new ShimLaunchError(value.error);
+  if (!Number.isSafeInteger(value.pid) || typeof value.startedAt !== 'string') throw new ShimLaunchError('the shim gave no usable answer');
+  return { pid: value.pid as number, startedAt: value.startedAt };
+}
