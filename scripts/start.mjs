@@ -11,13 +11,12 @@ async function main() {
   const { homePath } = await import('./service/home.mjs');
 
   const service = new LocalService({ home: homePath(), ports: await chosenPorts(), say });
-  const stopped = stopOnSignal(service);
   service.on('crashed', (name, how) => say(`the ${name} ${how}; starting it again`));
   service.on('restarted', (name) => say(`the ${name} is back`));
+  const stopped = stopOnSignal(service);
   const failed = new Promise((_, reject) => service.once('gave-up', reject));
-
-  await Promise.race([bringUp(service), stopped]);
   try {
+    await Promise.race([bringUp(service), stopped, failed]);
     await Promise.race([stopped, failed]);
   } finally {
     await service.stop();

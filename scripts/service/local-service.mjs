@@ -45,6 +45,7 @@ const startedWithin = (limitMs) => ({ ready: listening, readyLimitMs: limitMs })
 export class LocalService extends EventEmitter {
   #started = [];
   #release = null;
+  #stopping = false;
 
   /**
    * @param {{ home: string, ports: { url: number, admin: number, agent: number, registry: number }, env?: Record<string, string>,
@@ -172,6 +173,7 @@ export class LocalService extends EventEmitter {
     child.on('crashed', (how) => this.emit('crashed', name, how));
     child.on('restarted', () => this.emit('restarted', name));
     child.on('gave-up', (error) => this.emit('gave-up', error));
+    if (this.#stopping) throw new Error('the service is stopping');
     this.#started.push({ child, stopSignal });
     this.say(`${name} ...`);
     const start = performance.now();
@@ -192,6 +194,7 @@ export class LocalService extends EventEmitter {
 
   /** Stops the parts, last started first: agents take their containers along while the control plane still hears the end of each run. */
   async stop() {
+    this.#stopping = true;
     for (const { child, stopSignal } of this.#started.splice(0).reverse()) {
       if (child.pid !== null) this.say(`stopping ${child.name} ...`);
       await child.stop(stopSignal);
