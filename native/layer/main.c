@@ -1,0 +1,220 @@
+/*
+ * berth-layer: image layers and the filesystems made of them. Its contract is docs/contracts.md.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/json.h"
+#include "common/scope.h"
+#include "layer/overlay.h"
+#include "layer/unpack.h"
+#include "layer/walk.h"
+
+struct arguments {
+	const char *dir;
+	struct layer_limits limits;
+	struct overlay overlay;
+	struct idmap map;
+};
+
+static int parse_count(const char *name, const char *text, uint64_t *out, struct rt_error *err)
+{
+	char *end;
+	errno = 0;
+	unsigned long long n = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno)
+		return rt_fail(err, EINVAL, "%s takes a number, not %.60s", name, text);
+	*out = n;
+	return 0;
+}
+
+static int parse_argument(const char *name, const char *value, struct arguments *a, struct rt_error *err)
+{
+	if (strcmp(name, "--dir") == 0)
+		a->dir = value;
+	else if (strcmp(name, "--target") == 0)
+		a->overlay.target = value;
+	else if (strcmp(name, "--upper") == 0)
+		a->overlay.upper = value;
+	else if (strcmp(name, "--work") == 0)
+		a->overlay.work = value;
+	else if (strcmp(name, "--max-bytes") == 0)
+		return parse_count(name, value, &a->limits.max_bytes, err);
+	else if (strcmp(name, "--max-entries") == 0)
+		return parse_count(name, value, &a->limits.max_entries, err);
+	else if (strcmp(name, "--map") == 0) {
+		a->overlay.map = &a->map;
+		return idmap_parse(value, &a->map, err);
+	} else if (strcmp(name, "--lower") == 0) {
+		if (a->overlay.lower_count == OVERLAY_LOWERS_MAX)
+			return rt_fail(err, E2BIG, "more than %d layers", OVERLAY_LOWERS_MAX);
+		a->overlay.lowers[a->overlay.lower_count++] = value;
+	} else {
+		return rt_fail(err, EINVAL, "unknown option %.60s", name);
+	}
+	return 0;
+}
+
+static int parse_arguments(int argc, char **argv, struct arguments *a, struct rt_error *err)
+{
+	a->limits = (struct layer_limits){ LAYER_DEFAULT_MAX_BYTES, LAYER_DEFAULT_MAX_ENTRIES };
+	for (int i = 2; i < argc; i += 2) {
+		if (i + 1 == argc)
+			return rt_fail(err, EINVAL, "%.60s wants a value", argv[i]);
+		int r = parse_argument(argv[i], argv[i + 1], a, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int print(struct json_out *o, struct rt_error *err)
+{
+	cleanup_free char *text = json_out_finish(o);
+	if (!text)
+		return rt_fail(err, ENOMEM, "print the result");
+	return printf("%s\n", text) < 0 || fflush(stdout) != 0 ? rt_fail_errno(err, "print the result") : 0;
+}
+
+static int required(const char *value, const char *name, struct rt_error *err)
+{
+	return value ? 0 : rt_fail(err, EINVAL, "%s is missing", name);
+}
+
+static int open_dir(const char *path, struct rt_error *err)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? rt_fail_errno(err, "open %.200s", path) : fd;
+}
+
+static int do_unpack(const struct arguments *a, struct rt_error *err)
+{
+	struct unpack_result result;
+	int r = required(a->dir, "--dir", err);
+	if (r < 0)
+		return r;
+	cleanup_fd int dir = open_dir(a->dir, err);
+	r = dir < 0 ? dir : unpack_layer(STDIN_FILENO, dir, &a->limits, &result, err);
+	if (r < 0)
+		return r;
+	struct json_out o = { 0 };
+	json_out_open(&o, '{');
+	json_out_key(&o, "bytes");
+	json_out_uint(&o, result.bytes);
+	json_out_key(&o, "entries");
+	json_out_uint(&o, result.entries);
+	json_out_close(&o, '}');
+	return print(&o, err);
+}
+
+static int do_mount(const struct arguments *a, struct rt_error *err)
+{
+	int r = required(a->overlay.target, "--target", err);
+	if (r == 0)
+		r = required(a->overlay.upper, "--upper", err);
+	if (r == 0)
+		r = required(a->overlay.work, "--work", err);
+	if (r == 0)
+		r = required(a->overlay.lowers[0], "--lower", err);
+	return r < 0 ? r : overlay_mount(&a->overlay, err);
+}
+
+static int do_unmount(const struct arguments *a, struct rt_error *err)
+{
+	int r = required(a->overlay.target, "--target", err);
+	return r < 0 ? r : overlay_unmount(a->overlay.target, err);
+}
+
+static int do_measure(const struct arguments *a, struct rt_error *err)
+{
+	struct walk_usage usage;
+	int r = required(a->dir, "--dir", err);
+	if (r == 0)
+		r = walk_measure(AT_FDCWD, a->dir, &usage, err);
+	if (r < 0)
+		return r;
+	struct json_out o = { 0 };
+	json_out_open(&o, '{');
+	json_out_key(&o, "bytes");
+	json_out_uint(&o, usage.bytes);
+	json_out_key(&o, "inodes");
+	json_out_uint(&o, usage.inodes);
+	json_out_close(&o, '}');
+	return print(&o, err);
+}
+
+static int do_remove(const struct arguments *a, struct rt_error *err)
+{
+	int r = required(a->dir, "--dir", err);
+	if (r < 0)
+		return r;
+	struct rt_error failed = { 0 };
+	r = walk_remove(AT_FDCWD, a->dir, &failed);
+	return r == 0 || (r == -ENOENT && access(a->dir, F_OK) < 0) ? 0 : rt_fail(err, r, "%s", failed.text);
+}
+
+static const struct verb {
+	const char *name;
+	int (*run)(const struct arguments *, struct rt_error *);
+} verbs[] = {
+	{ "unpack", do_unpack }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "remove", do_remove },
+};
+
+static const char *error_code(int code)
+{
+	switch (code) {
+	case EPROTO:
+		return "layerRejected";
+	case EFBIG:
+		return "tooLarge";
+	case EINVAL:
+		return "usage";
+	case ENOTSUP:
+		return "unsupported";
+	default:
+		return "io";
+	}
+}
+
+static void print_error(const struct rt_error *err)
+{
+	char message[RT_ERROR_TEXT + 128];
+	rt_error_message(err, message, sizeof message);
+	struct json_out o = { 0 };
+	json_out_open(&o, '{');
+	json_out_key(&o, "error");
+	json_out_str(&o, error_code(err->code));
+	json_out_key(&o, "message");
+	json_out_str(&o, err->code == EFBIG ? err->text : message);
+	json_out_close(&o, '}');
+	cleanup_free char *text = json_out_finish(&o);
+	printf("%s\n", text ? text : "{\"error\":\"io\",\"message\":\"out of memory\"}");
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct rt_error err = { 0 };
+	struct arguments *a = calloc(1, sizeof *a);
+	umask(022);
+	int r = a ? parse_arguments(argc, argv, a, &err) : rt_fail(&err, ENOMEM, "start");
+	const struct verb *verb = NULL;
+	for (size_t i = 0; r == 0 && argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
+		verb = strcmp(argv[1], verbs[i].name) == 0 ? &verbs[i] : verb;
+	if (r == 0 && !verb)
+		r = rt_fail(&err, EINVAL, "berth-layer unpack|mount|unmount|measure|remove ...");
+	if (r == 0)
+		r = verb->run(a, &err);
+	free(a);
+	if (r == 0)
+		return 0;
+	print_error(&err);
+	return 1;
+}

@@ -1,0 +1,21 @@
+/*
+ * The kernel's file-descriptor mount calls (open_tree(2), mount_setattr(2), move_mount(2)), which musl does not declare.
+ * All return 0 or a descriptor, or -errno.
+ */
+#ifndef BERTH_LAYER_MOUNT_API_H
+#define BERTH_LAYER_MOUNT_API_H
+
+#include <stdint.h>
+
+#include "common/error.h"
+
+/* A private, unattached copy of the mount at a path, beginning there. */
+must_check int mount_clone(const char *path);
+
+/* Makes an unattached mount read-only and without devices; with userns_fd >= 0 it also shows its owners through that namespace's id map. */
+must_check int mount_restrict(int mount_fd, int userns_fd);
+
+/* Attaches an unattached mount at a path relative to dirfd, or at dirfd itself when `path` is "". */
+must_check int mount_attach(int mount_fd, int dirfd, const char *path);
+
+#endif

@@ -1,0 +1,159 @@
+#include "layer/overlay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/scope.h"
+#include "layer/mount-api.h"
+
+#define OPTIONS_MAX 4096 /* one page, mount(2)'s limit */
+
+/*
+ * overlayfs takes its lowers by path, before Linux 6.13 by no other way, and has one page for all of them; and it clones mounts only out of its
+ * own mount namespace. So the clones are attached under names of a few letters on a tmpfs, in a private namespace that goes away with this process, and the
+ * finished overlay is carried home as a descriptor. A crash at any point leaves nothing.
+ */
+static int enter_private_namespace(const char *scratch, struct rt_error *err)
+{
+	if (unshare(CLONE_NEWNS) < 0)
+		return rt_fail_errno(err, "make a mount namespace");
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return rt_fail_errno(err, "make mounts private");
+	if (mount("tmpfs", scratch, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700,size=1m,nr_inodes=2k") < 0)
+		return rt_fail_errno(err, "mount a tmpfs on %.200s", scratch);
+	if (chdir(scratch) < 0)
+		return rt_fail_errno(err, "enter %.200s", scratch);
+	return 0;
+}
+
+static int clone_lower(const char *path, int userns_fd, int *out, struct rt_error *err)
+{
+	cleanup_fd int fd = mount_clone(path);
+	if (fd < 0)
+		return rt_fail(err, fd, "open layer %.200s", path);
+	int r = mount_restrict(fd, userns_fd);
+	/* EINVAL is how a filesystem says that it knows no idmapped mounts. */
+	if (r == -EINVAL && userns_fd >= 0)
+		return rt_fail(err, ENOTSUP, "idmapped mount of %.200s", path);
+	if (r < 0)
+		return rt_fail(err, r, "restrict layer %.200s", path);
+	*out = take_fd(&fd);
+	return 0;
+}
+
+static int attach_lowers(const int *mounts, int n, struct rt_error *err)
+{
+	for (int i = 0; i < n; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "%d", i);
+		if (mkdir(name, 0700) < 0)
+			return rt_fail_errno(err, "make a mount point");
+		int r = mount_attach(mounts[i], AT_FDCWD, name);
+		if (r < 0)
+			return rt_fail(err, r, "attach a layer");
+	}
+	return 0;
+}
+
+static bool append(char options[OPTIONS_MAX], size_t *len, const char *text)
+{
+	size_t n = strlen(text);
+	if (*len + n >= OPTIONS_MAX)
+		return false;
+	memcpy(options + *len, text, n + 1);
+	*len += n;
+	return true;
+}
+
+/* Appends NAME=PATH with overlayfs's escapes. */
+static bool append_path(char options[OPTIONS_MAX], size_t *len, const char *name, const char *path)
+{
+	bool ok = append(options, len, name);
+	for (const char *p = path; ok && *p; p++) {
+		const char text[3] = { strchr("\\,:", *p) ? '\\' : *p, strchr("\\,:", *p) ? *p : 0, 0 };
+		ok = append(options, len, text);
+	}
+	return ok;
+}
+
+static int mount_here(const struct overlay *o, int *out, struct rt_error *err)
+{
+	char options[OPTIONS_MAX] = "";
+	size_t len = 0;
+	/* Redirects and metacopy would let attributes of a layer name files of another. */
+	bool ok = append(options, &len, "volatile,index=off,metacopy=off,redirect_dir=nofollow,lowerdir=");
+	for (int i = 0; ok && i < o->lower_count; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "%s%d", i ? ":" : "", i);
+		ok = append(options, &len, name);
+	}
+	ok = ok && append_path(options, &len, ",upperdir=", o->upper) && append_path(options, &len, ",workdir=", o->work);
+	if (!ok)
+		return rt_fail(err, ENAMETOOLONG, "mount options of %.200s", o->target);
+	if (mkdir("merged", 0700) < 0)
+		return rt_fail_errno(err, "make a mount point");
+	if (mount("overlay", "merged", "overlay", MS_NODEV, options) < 0)
+		return rt_fail_errno(err, "mount the overlay of %d layers for %.200s", o->lower_count, o->target);
+	*out = mount_clone("merged");
+	return *out < 0 ? rt_fail(err, *out, "take the overlay out of its namespace") : 0;
+}
+
+static int own_upper(const struct overlay *o, struct rt_error *err)
+{
+	cleanup_fd int upper = open(o->upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (upper < 0)
+		return rt_fail_errno(err, "open %.200s", o->upper);
+	if (fchmod(upper, 0755) < 0 || (o->map && fchown(upper, o->map->base, o->map->base) < 0))
+		return rt_fail_errno(err, "own %.200s", o->upper);
+	return 0;
+}
+
+static void close_all(const int *fds, int n)
+{
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+int overlay_mount(const struct overlay *o, struct rt_error *err)
+{
+	cleanup_fd int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	cleanup_fd int target = open(o->target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_fd int userns = -1, merged = -1;
+	int lowers[OVERLAY_LOWERS_MAX], cloned = 0;
+	if (home < 0 || target < 0)
+		return rt_fail_errno(err, "open %.200s", home < 0 ? "/proc/self/ns/mnt" : o->target);
+	int r = o->map ? idmap_open(o->map, &userns, err) : 0;
+	for (; r == 0 && cloned < o->lower_count; cloned += r == 0)
+		r = clone_lower(o->lowers[cloned], userns, &lowers[cloned], err);
+	if (r == 0)
+		r = own_upper(o, err);
+	if (r == 0)
+		r = enter_private_namespace(o->target, err);
+	if (r == 0)
+		r = attach_lowers(lowers, cloned, err);
+	if (r == 0)
+		r = mount_here(o, &merged, err);
+	close_all(lowers, cloned);
+	if (r < 0)
+		return r;
+	if (setns(home, CLONE_NEWNS) < 0)
+		return rt_fail_errno(err, "return to the mount namespace");
+	r = mount_attach(merged, target, "");
+	return r < 0 ? rt_fail(err, r, "attach the overlay at %.200s", o->target) : 0;
+}
+
+int overlay_unmount(const char *target, struct rt_error *err)
+{
+	while (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		;
+	if (errno == EINVAL || errno == ENOENT || errno == ENOTDIR)
+		return 0;
+	return rt_fail_errno(err, "unmount %.200s", target);
+}

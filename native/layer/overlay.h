@@ -1,0 +1,29 @@
+/* A container's root filesystem: read-only layers beneath one writable directory. */
+#ifndef BERTH_LAYER_OVERLAY_H
+#define BERTH_LAYER_OVERLAY_H
+
+#include "common/error.h"
+#include "layer/idmap.h"
+
+#define OVERLAY_LOWERS_MAX 500 /* the kernel's own limit */
+
+struct overlay {
+	const char *target, *upper, *work;
+	const char *lowers[OVERLAY_LOWERS_MAX]; /* topmost first */
+	int lower_count;
+	const struct idmap *map; /* NULL: ids as on the host */
+};
+
+/*
+ * Mounts the overlay at target, without devices; upper and work must be empty directories of one filesystem. With a map, the lowers show their
+ * owners through it and upper's root becomes the container root's own, so that root in a user namespace with that map writes, copies up, chowns and deletes as
+ * it would on a disk of its own. The writable layer is not synced to disk (`volatile`): it does not outlive a crash of the machine anyway.
+ *
+ * Nothing is mounted on failure. ENOTSUP when the kernel or the layers' filesystem knows no idmapped mounts. Linux 5.19 or later with a map.
+ */
+must_check int overlay_mount(const struct overlay *o, struct rt_error *err);
+
+/* Lazily detaches whatever is mounted at target, however often. Nothing there, or no target at all, is success. */
+must_check int overlay_unmount(const char *target, struct rt_error *err);
+
+#endif

@@ -1,0 +1,289 @@
+#include "layer/unpack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "common/fs.h"
+#include "common/scope.h"
+#include "layer/path.h"
+#include "layer/tar.h"
+#include "layer/tree.h"
+#include "layer/walk.h"
+
+#define WHITEOUT ".wh."
+#define WHITEOUT_LEN 4
+#define WHITEOUT_META ".wh..wh."
+#define WHITEOUT_OPAQUE ".wh..wh..opq"
+
+/* A directory's time, to be set when nothing more is put into it. */
+struct dir_time {
+	char *path;
+	struct timespec mtime;
+};
+
+struct unpack {
+	struct tar_reader tar;
+	struct tree tree;
+	struct dir_time *dirs;
+	size_t dir_count, dir_cap;
+	uint64_t entries;
+};
+
+static void unpack_free(struct unpack *u)
+{
+	for (size_t i = 0; i < u->dir_count; i++)
+		free(u->dirs[i].path);
+	free(u->dirs);
+	tree_close(&u->tree);
+	tar_close(&u->tar);
+}
+
+static int remember_time(struct unpack *u, const char *path, struct timespec mtime, struct rt_error *err)
+{
+	if (u->dir_count == u->dir_cap) {
+		size_t cap = u->dir_cap * 2 + 64;
+		struct dir_time *grown = realloc(u->dirs, cap * sizeof *grown);
+		if (!grown)
+			return rt_fail(err, ENOMEM, "unpack %.200s", path);
+		u->dirs = grown;
+		u->dir_cap = cap;
+	}
+	char *copy = strdup(path);
+	if (!copy)
+		return rt_fail(err, ENOMEM, "unpack %.200s", path);
+	u->dirs[u->dir_count++] = (struct dir_time){ copy, mtime };
+	return 0;
+}
+
+static int set_times(struct unpack *u, struct rt_error *err)
+{
+	for (size_t i = 0; i < u->dir_count; i++) {
+		struct rt_error gone = { 0 };
+		cleanup_fd int fd = -1;
+		const struct timespec times[2] = { u->dirs[i].mtime, u->dirs[i].mtime };
+		/* A later entry may have put something else in the directory's place. */
+		if (tree_open_dir(&u->tree, u->dirs[i].path, false, &fd, &gone) < 0)
+			continue;
+		if (futimens(fd, times) < 0)
+			return rt_fail_errno(err, "set the time of %.200s", u->dirs[i].path);
+	}
+	return 0;
+}
+
+/* Owner first, since chown(2) takes set-id bits and capabilities away; attributes after it for the same reason. */
+static int set_attributes(int fd, const struct tar_entry *e, struct rt_error *err)
+{
+	if (fchown(fd, e->uid, e->gid) < 0)
+		return rt_fail_errno(err, "chown %.200s", e->path);
+	if (fchmod(fd, e->mode) < 0)
+		return rt_fail_errno(err, "chmod %.200s", e->path);
+	for (unsigned i = 0; i < e->xattr_count; i++) {
+		const struct tar_xattr *x = &e->xattrs[i];
+		if (fsetxattr(fd, x->name, x->value, x->len, 0) < 0) {
+			int code = errno == EINVAL ? EPROTO : errno;
+			return rt_fail(err, code, "set %.100s of %.200s", x->name, e->path);
+		}
+	}
+	return 0;
+}
+
+static int unpack_file(struct unpack *u, const struct tar_entry *e, int dirfd, const char *base, struct rt_error *err)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	cleanup_fd int fd = openat(dirfd, base, flags, 0600);
+	if (fd < 0 && errno == EEXIST) {
+		int r = tree_clear(&u->tree, dirfd, base, err);
+		if (r < 0)
+			return r;
+		fd = openat(dirfd, base, flags, 0600);
+	}
+	if (fd < 0)
+		return rt_fail_errno(err, "create %.200s", e->path);
+	for (;;) {
+		const void *piece;
+		size_t len;
+		int r = tar_read(&u->tar, &piece, &len, err);
+		if (r < 0)
+			return r;
+		if (len == 0)
+			break;
+		r = fs_write_all(fd, piece, len);
+		if (r < 0)
+			return rt_fail(err, r, "write %.200s", e->path);
+	}
+	int r = set_attributes(fd, e, err);
+	const struct timespec times[2] = { e->mtime, e->mtime };
+	if (r == 0 && futimens(fd, times) < 0)
+		r = rt_fail_errno(err, "set the time of %.200s", e->path);
+	return r;
+}
+
+static int unpack_directory(struct unpack *u, const struct tar_entry *e, const char *path, int dirfd, const char *base, struct rt_error *err)
+{
+	cleanup_fd int fd = -1;
+	int r = *path ? tree_mkdir(&u->tree, dirfd, base, &fd, err) : tree_open_dir(&u->tree, "", false, &fd, err);
+	if (r == 0)
+		r = set_attributes(fd, e, err);
+	return r < 0 ? r : remember_time(u, path, e->mtime, err);
+}
+
+/* Symbolic links and FIFOs: nothing can be opened, so owner and time are set by name. */
+static int unpack_special(struct unpack *u, const struct tar_entry *e, int dirfd, const char *base, struct rt_error *err)
+{
+	int r = tree_clear(&u->tree, dirfd, base, err);
+	if (r < 0)
+		return r;
+	if (e->type == TAR_SYMLINK) {
+		if (!e->link[0])
+			return rt_fail(err, EPROTO, "symbolic link to nothing: %.200s", e->path);
+		r = symlinkat(e->link, dirfd, base);
+	} else {
+		r = mknodat(dirfd, base, S_IFIFO | 0600, 0);
+	}
+	if (r < 0)
+		return rt_fail_errno(err, "create %.200s", e->path);
+	if (fchownat(dirfd, base, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return rt_fail_errno(err, "chown %.200s", e->path);
+	if (e->type == TAR_FIFO && fchmodat(dirfd, base, e->mode, 0) < 0)
+		return rt_fail_errno(err, "chmod %.200s", e->path);
+	const struct timespec times[2] = { e->mtime, e->mtime };
+	if (utimensat(dirfd, base, times, AT_SYMLINK_NOFOLLOW) < 0)
+		return rt_fail_errno(err, "set the time of %.200s", e->path);
+	return 0;
+}
+
+/* A hard link's target is a name in this layer, found by the same rules as any other, and never a directory or a whiteout. */
+static int unpack_hardlink(struct unpack *u, const struct tar_entry *e, int dirfd, const char *base, struct rt_error *err)
+{
+	char target[LAYER_PATH_MAX], parent[LAYER_PATH_MAX];
+	int r = path_normalize(e->link, target, err);
+	if (r < 0)
+		return r;
+	unsigned at = path_base(target);
+	memcpy(parent, target, at);
+	parent[at] = 0;
+	cleanup_fd int from = -1;
+	r = tree_open_dir(&u->tree, parent, true, &from, err);
+	if (r < 0)
+		return r;
+	struct stat source, there;
+	if (!target[at] || fstatat(from, target + at, &source, AT_SYMLINK_NOFOLLOW) < 0 || S_ISDIR(source.st_mode) || S_ISCHR(source.st_mode))
+		return rt_fail(err, EPROTO, "hard link %.150s to what this layer does not hold: %.150s", e->path, e->link);
+	bool same = fstatat(dirfd, base, &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_dev == source.st_dev && there.st_ino == source.st_ino;
+	if (same)
+		return 0;
+	r = tree_clear(&u->tree, dirfd, base, err);
+	if (r < 0)
+		return r;
+	if (linkat(from, target + at, dirfd, base, 0) < 0) {
+		/* What was cleared may have been on the way to the target; more names than the filesystem bears are the layer's doing too. */
+		int code = errno == ENOENT || errno == EMLINK ? EPROTO : errno;
+		return rt_fail(err, code, "link %.150s to %.150s", e->path, e->link);
+	}
+	return 0;
+}
+
+static int unpack_device(struct unpack *u, int dirfd, const char *base, struct rt_error *err)
+{
+	int r = tree_clear(&u->tree, dirfd, base, err);
+	return r < 0 ? r : tree_whiteout(dirfd, base, err);
+}
+
+/* Entries named `.wh.*` are instructions, not files. */
+static int unpack_whiteout(int dirfd, const char *base, const struct tar_entry *e, struct rt_error *err)
+{
+	const char *name = base + WHITEOUT_LEN;
+	if (strcmp(base, WHITEOUT_OPAQUE) == 0)
+		return tree_set_opaque(dirfd, err);
+	/* What aufs kept for itself has no meaning in an image. */
+	if (strncmp(base, WHITEOUT_META, strlen(WHITEOUT_META)) == 0)
+		return 0;
+	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return rt_fail(err, EPROTO, "whiteout of nothing: %.200s", e->path);
+	return tree_whiteout(dirfd, name, err);
+}
+
+static bool has_whiteout_parent(const char *path)
+{
+	const char *base = path + path_base(path);
+	for (const char *p = path; p < base; p = strchr(p, '/') + 1) {
+		if (strncmp(p, WHITEOUT, WHITEOUT_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int unpack_entry(struct unpack *u, const struct tar_entry *e, struct rt_error *err)
+{
+	char path[LAYER_PATH_MAX];
+	const char *base;
+	int dirfd;
+	int r = path_normalize(e->path, path, err);
+	if (r < 0)
+		return r;
+	if (!*path)
+		return e->type == TAR_DIRECTORY ? unpack_directory(u, e, path, -1, path, err) : rt_fail(err, EPROTO, "the root is no directory");
+	if (has_whiteout_parent(path))
+		return rt_fail(err, EPROTO, "entry beneath a whiteout: %.200s", e->path);
+	r = tree_parent(&u->tree, path, &dirfd, &base, err);
+	if (r < 0)
+		return r;
+	if (strncmp(base, WHITEOUT, WHITEOUT_LEN) == 0)
+		return unpack_whiteout(dirfd, base, e, err);
+	switch (e->type) {
+	case TAR_FILE:
+		return unpack_file(u, e, dirfd, base, err);
+	case TAR_DIRECTORY:
+		return unpack_directory(u, e, path, dirfd, base, err);
+	case TAR_HARDLINK:
+		return unpack_hardlink(u, e, dirfd, base, err);
+	case TAR_DEVICE:
+		return unpack_device(u, dirfd, base, err);
+	case TAR_SYMLINK:
+	case TAR_FIFO:
+		return unpack_special(u, e, dirfd, base, err);
+	}
+	return rt_fail(err, EPROTO, "entry of unknown type");
+}
+
+static int unpack_all(struct unpack *u, const struct layer_limits *limits, struct rt_error *err)
+{
+	cleanup_free struct tar_entry *e = malloc(sizeof *e);
+	if (!e)
+		return rt_fail(err, ENOMEM, "unpack the layer");
+	int r;
+	while ((r = tar_next(&u->tar, e, err)) > 0) {
+		r = unpack_entry(u, e, err);
+		if (r < 0)
+			return r;
+		u->entries++;
+		if (u->tar.entries + u->tree.implied > limits->max_entries)
+			return rt_fail(err, EFBIG, "the layer holds more than %llu entries", (unsigned long long)limits->max_entries);
+	}
+	return r;
+}
+
+int unpack_layer(int archive, int dir, const struct layer_limits *limits, struct unpack_result *out, struct rt_error *err)
+{
+	__attribute__((cleanup(unpack_free))) struct unpack u = { 0 };
+	tree_init(&u.tree, dir);
+	int r = tar_open(&u.tar, archive, limits, err);
+	if (r == 0)
+		r = unpack_all(&u, limits, err);
+	if (r == 0)
+		r = tar_drain(&u.tar, err);
+	if (r == 0)
+		r = set_times(&u, err);
+	/* A power cut after the layer's commit must not find empty files. */
+	if (r == 0 && syncfs(dir) < 0)
+		r = rt_fail_errno(err, "write the layer to disk");
+	struct walk_usage usage = { 0 };
+	if (r == 0)
+		r = walk_measure(dir, ".", &usage, err);
+	*out = (struct unpack_result){ .bytes = usage.bytes, .entries = u.entries };
+	return r;
+}
