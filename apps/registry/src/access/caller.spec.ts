@@ -1,0 +1,31 @@
+import { describe, expect, it } from 'vitest';
+import { isValidRepositoryName, type RepositoryName } from '../names.js';
+import { type Caller, permission } from './caller.js';
+
+const repository = (text: string): RepositoryName => {
+  if (!isValidRepositoryName(text)) throw new Error(text);
+  return text;
+};
+const acme: Caller = { kind: 'tenant', tenant: 'acme' };
+const token: Caller = { kind: 'token', repositories: ['acme/web'] };
+const admin: Caller = { kind: 'admin' };
+
+describe('permission', () => {
+  it.each([
+    [acme, 'pull', 'acme/web', 'allowed'],
+    [acme, 'push', 'acme/web/api', 'allowed'],
+    [acme, 'delete', 'acme/web', 'allowed'],
+    [acme, 'pull', 'acmex/web', 'unknown'],
+    [acme, 'push', 'other/acme', 'unknown'],
+    [token, 'pull', 'acme/web', 'allowed'],
+    [token, 'push', 'acme/web', 'denied'],
+    [token, 'delete', 'acme/web', 'denied'],
+    [token, 'pull', 'acme/web2', 'unknown'],
+    [token, 'pull', 'acme/web/api', 'unknown'],
+    [admin, 'pull', 'acme/web', 'allowed'],
+    [admin, 'push', 'acme/web', 'denied'],
+    [admin, 'delete', 'acme/web', 'denied'],
+  ] as const)('%j may %s %s: %s', (caller, action, name, verdict) => {
+    expect(permission(caller, action, repository(name))).toBe(verdict);
+  });
+});
