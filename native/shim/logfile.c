@@ -11,7 +11,7 @@
 #define HEADER (CLOCK_STAMP + 10) /* "<stamp> stdout F " */
 #define TAG_AT (HEADER - 2)
 #define MARKER_MAX (HEADER + 64)
-#define RETRY CLOCK_SECOND
+#define RETRY (200 * CLOCK_MS)
 
 static const char *const stream_names[LOG_STREAMS] = { "stdout", "stderr" };
 

@@ -53,7 +53,7 @@ char *log_room(struct logfile *log, enum log_stream stream, size_t *size);
 /* Takes n bytes that were read there. `now` is CLOCK_BOOTTIME ns. */
 void log_took(struct logfile *log, enum log_stream stream, size_t n, uint64_t now);
 
-/* Tries to write what is buffered, unless a write failed within the last second. */
+/* Tries to write what is buffered, unless a write failed a moment ago. */
 void log_flush(struct logfile *log, uint64_t now);
 
 /* When log_flush should be called although no output comes; CLOCK_NEVER when nothing waits. */
