@@ -55,8 +55,8 @@ export type RunFact =
   | { readonly kind: 'failed'; readonly failure: RunFailure; readonly retryable: boolean }
   /** The attempt was given up before its container ran. */
   | { readonly kind: 'stopped' }
-  /** The node is gone, and the attempt has provably stopped or an operator says so. */
-  | { readonly kind: 'lost' }
+  /** The node is gone, and the attempt has provably stopped or an operator says so. `replace`: another attempt may follow. */
+  | { readonly kind: 'lost'; readonly replace: boolean }
   | { readonly kind: 'cancel' };
 
 /** What a decision needs to know of a run. `attempt` counts placements so far. */
@@ -106,7 +106,7 @@ function decide(run: RunStanding, fact: RunFact): Transition {
     case 'lost':
       return run.cancelRequested
         ? moved('canceled')
-        : failOrRetry(run, { code: 'nodeLost', message: 'the node was lost', blame: 'platform' }, true);
+        : failOrRetry(run, { code: 'nodeLost', message: 'the node was lost', blame: 'platform' }, fact.replace);
   }
 }
 

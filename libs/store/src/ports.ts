@@ -105,7 +105,10 @@ export abstract class TenantStore {
   abstract find(id: string): Promise<TenantRow | null>;
   abstract findByName(name: string): Promise<TenantRow | null>;
   /** A raised quota admits waiting runs in the same transaction; returns the ids that became admitted. */
-  abstract update(id: string, change: { quota?: Partial<QuotaRow>; requireDigest?: boolean }): Promise<{ tenant: TenantRow; admitted: string[] } | null>;
+  abstract update(
+    id: string,
+    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean },
+  ): Promise<{ tenant: TenantRow; admitted: string[] } | null>;
   /** Compares used with the sum of reservations held; a difference is a bug. */
   abstract recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]>;
 }
@@ -123,7 +126,18 @@ export abstract class NodeStore {
   /** Spends one use of the token and creates the node; null when the token is unknown, spent or expired. */
   abstract join(input: { tokenHash: string; credentialHash: string; name: string; now: Date }): Promise<NodeRow | null>;
   abstract authenticate(credentialHash: string): Promise<NodeRow | null>;
-  abstract connected(nodeId: string, facts: { cpuMillis: number; memoryBytes: number; agentVersion: string; kernel: string; architecture: string; cgroupMode: 'v1' | 'v2' | 'hybrid' }, now: Date): Promise<void>;
+  abstract connected(
+    nodeId: string,
+    facts: {
+      cpuMillis: number;
+      memoryBytes: number;
+      agentVersion: string;
+      kernel: string;
+      architecture: string;
+      cgroupMode: 'v1' | 'v2' | 'hybrid';
+    },
+    now: Date,
+  ): Promise<void>;
   /** Many nodes at once; also returns a lost node to ready. */
   abstract heartbeats(nodeIds: string[], now: Date): Promise<void>;
   /** Marks nodes silent since `before` as lost and returns their ids. */
@@ -148,9 +162,16 @@ export interface AdmitInput {
   now: Date;
 }
 export type AdmitOutcome =
-  | { kind: 'created'; run: RunRow; /** Holds a reservation: publish a wake-up. */ admitted: boolean }
+  | { kind: 'created'; run: RunRow /** Holds a reservation: publish a wake-up. */; admitted: boolean }
   | { kind: 'replayed'; run: RunRow }
-  | { kind: 'refused'; code: Extract<AppErrorCode, 'overQuota' | 'quotaNeverFits' | 'idempotencyMismatch'>; dimension?: keyof QuotaRow; limit?: number; used?: number; requested?: number };
+  | {
+      kind: 'refused';
+      code: Extract<AppErrorCode, 'overQuota' | 'quotaNeverFits' | 'idempotencyMismatch'>;
+      dimension?: keyof QuotaRow;
+      limit?: number;
+      used?: number;
+      requested?: number;
+    };
 
 export interface AttemptReport extends LeaseRow {
   id: string;
@@ -180,21 +201,51 @@ export abstract class RunStore {
   abstract admit(input: AdmitInput): Promise<AdmitOutcome>;
   /** null for another tenant's run as for an unknown one. */
   abstract find(tenantId: string, runId: string): Promise<RunRow | null>;
-  abstract list(tenantId: string, filter: { state?: RunState; label?: { key: string; value: string }; limit: number; cursor?: string }): Promise<{ runs: RunRow[]; nextCursor: string | null }>;
+  abstract list(
+    tenantId: string,
+    filter: { state?: RunState; label?: { key: string; value: string }; limit: number; cursor?: string },
+  ): Promise<{ runs: RunRow[]; nextCursor: string | null }>;
   /** Queued: canceled at once, its reservation released. Placed or later: cancelRequested, and the lease to stop. Terminal: unchanged. */
-  abstract cancel(tenantId: string, runId: string, now: Date): Promise<{ run: RunRow; stop: { nodeId: string; lease: LeaseRow } | null; admitted: string[] } | null>;
+  abstract cancel(
+    tenantId: string,
+    runId: string,
+    now: Date,
+  ): Promise<{ run: RunRow; stop: { nodeId: string; lease: LeaseRow } | null; admitted: string[] } | null>;
   /** Terminal runs only, with their events and logs; `runNotTerminal` otherwise. */
   abstract delete(tenantId: string, runId: string): Promise<'deleted' | 'runNotTerminal' | 'notFound'>;
   abstract events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]>;
 
   /** Runs that hold a reservation and await a node, in the order fairness gives them, and the fleet, in one snapshot. */
-  abstract placementView(limit: number, now: Date): Promise<{ fleet: Fleet; runs: { runId: string; tenantId: string; cpuMillis: number; memoryBytes: number; priority: number; createdAt: Date; digest: string; attempt: number }[] }>;
+  abstract placementView(
+    limit: number,
+    now: Date,
+  ): Promise<{
+    fleet: Fleet;
+    runs: {
+      runId: string;
+      tenantId: string;
+      cpuMillis: number;
+      memoryBytes: number;
+      priority: number;
+      createdAt: Date;
+      digest: string;
+      attempt: number;
+    }[];
+  }>;
   /** Commits those that still hold (run queued, node ready with room); raises the epoch; records why the unplaced wait. Returns what was placed. */
-  abstract commitPlacements(placements: Placement[], unplaced: { runId: string; reason: string }[], now: Date): Promise<{ nodeId: string; lease: LeaseRow }[]>;
+  abstract commitPlacements(
+    placements: Placement[],
+    unplaced: { runId: string; reason: string }[],
+    now: Date,
+  ): Promise<{ nodeId: string; lease: LeaseRow }[]>;
   /** What a node should hold: every run placed on it and not terminal, with its lease and whether it is to stop. */
   abstract assignments(nodeId: string, only?: string[]): Promise<{ run: RunRow; lease: LeaseRow; stop: boolean }[]>;
   /** Applies facts in order; a stale epoch or a foreign node changes no row. Terminal facts settle quota once and admit the tenant's next runs, or return the run to queued when attempts remain. */
-  abstract applyReports(nodeId: string, reports: AttemptReport[], now: Date): Promise<{ outcomes: { id: string; outcome: 'applied' | 'stale' }[]; changed: string[]; admitted: string[]; stop: LeaseRow[] }>;
+  abstract applyReports(
+    nodeId: string,
+    reports: AttemptReport[],
+    now: Date,
+  ): Promise<{ outcomes: { id: string; outcome: 'applied' | 'stale' }[]; changed: string[]; admitted: string[]; stop: LeaseRow[] }>;
   /** Runs on nodes that are lost since before `lostBefore` (or dead): `retry` with attempts left returns to queued, `wait` stays, unless the node is dead: then failed with nodeLost. */
   abstract releaseLost(lostBefore: Date, now: Date): Promise<{ changed: string[]; admitted: string[] }>;
 
@@ -213,7 +264,12 @@ export abstract class LogStore {
   /** Idempotent by offset; answers how far the log is stored without a gap. Refuses (stale) a lease that is not the run's current one on this node. */
   abstract append(nodeId: string, lease: LeaseRow, offset: number, bytes: Buffer): Promise<{ nextOffset: number; stale: boolean }>;
   /** Bytes from `offset`, at most `limit`; `complete` when the attempt ended and everything it wrote is stored. */
-  abstract read(runId: string, attempt: number, offset: number, limit: number): Promise<{ bytes: Buffer; nextOffset: number; complete: boolean }>;
+  abstract read(
+    runId: string,
+    attempt: number,
+    offset: number,
+    limit: number,
+  ): Promise<{ bytes: Buffer; nextOffset: number; complete: boolean }>;
 }
 
 /** Everything, over one pool. */

@@ -1,0 +1,108 @@
+import type { RunState } from '@berth/core';
+import type { Prisma, ApiKey as StoredApiKey, Node as StoredNode, Tenant as StoredTenant } from './generated/client.js';
+import type { ApiKeyRow, AttemptRow, FailureRow, NodeRow, RunEventRow, RunRow, TenantRow } from './ports.js';
+
+/* What Prisma reads, as the ports' rows. */
+
+/** What must be read with a run for its row. */
+export const runRelations = {
+  tenant: { select: { name: true } },
+  attempts: { orderBy: { number: 'asc' } },
+} as const satisfies Prisma.RunInclude;
+type StoredRun = Prisma.RunGetPayload<{ include: typeof runRelations }>;
+
+export function tenantRow(tenant: StoredTenant): TenantRow {
+  return {
+    id: tenant.id,
+    name: tenant.name,
+    quota: { concurrentRuns: tenant.quotaConcurrentRuns, cpuMillis: tenant.quotaCpuMillis, memoryBytes: Number(tenant.quotaMemoryBytes) },
+    used: { concurrentRuns: tenant.usedConcurrentRuns, cpuMillis: tenant.usedCpuMillis, memoryBytes: Number(tenant.usedMemoryBytes) },
+    requireDigest: tenant.requireDigest,
+    createdAt: tenant.createdAt,
+  };
+}
+
+export function apiKeyRow(key: StoredApiKey): ApiKeyRow {
+  return {
+    id: key.id,
+    tenantId: key.tenantId,
+    name: key.name,
+    createdAt: key.createdAt,
+    expiresAt: key.expiresAt,
+    revokedAt: key.revokedAt,
+  };
+}
+
+export function nodeRow(node: StoredNode): NodeRow {
+  return {
+    id: node.id,
+    name: node.name,
+    state: node.state as NodeRow['state'],
+    cpuMillis: node.cpuMillis,
+    memoryBytes: Number(node.memoryBytes),
+    reserved: { cpuMillis: node.reservedCpuMillis, memoryBytes: Number(node.reservedMemoryBytes), runs: node.reservedRuns },
+    agentVersion: node.agentVersion,
+    kernel: node.kernel,
+    architecture: node.architecture,
+    cgroupMode: node.cgroupMode as NodeRow['cgroupMode'],
+    lastHeartbeatAt: node.lastHeartbeatAt,
+    createdAt: node.createdAt,
+  };
+}
+
+export function runRow(run: StoredRun): RunRow {
+  return {
+    id: run.id,
+    tenantId: run.tenantId,
+    tenantName: run.tenant.name,
+    state: run.state as RunState,
+    waitingFor: run.waitingFor as RunRow['waitingFor'],
+    waitingReason: run.waitingReason,
+    image: run.image,
+    digest: run.digest,
+    spec: run.spec,
+    epoch: run.epoch,
+    exitCode: run.exitCode,
+    signal: run.signal,
+    failure: run.failure as FailureRow | null,
+    cancelRequested: run.cancelRequested,
+    attempts: run.attempts.map(attemptRow),
+    createdAt: run.createdAt,
+    startedAt: run.startedAt,
+    finishedAt: run.finishedAt,
+  };
+}
+
+function attemptRow(attempt: StoredRun['attempts'][number]): AttemptRow {
+  return {
+    number: attempt.number,
+    epoch: attempt.epoch,
+    nodeId: attempt.nodeId,
+    placedAt: attempt.placedAt,
+    startedAt: attempt.startedAt,
+    finishedAt: attempt.finishedAt,
+    exitCode: attempt.exitCode,
+    signal: attempt.signal,
+    oomKilled: attempt.oomKilled,
+    failure: attempt.failure as FailureRow | null,
+    peakMemoryBytes: numberOrNull(attempt.peakMemoryBytes),
+    cpuTimeUs: numberOrNull(attempt.cpuTimeUs),
+    logBytes: numberOrNull(attempt.logBytes),
+  };
+}
+
+export function runEventRow(event: Prisma.RunEventGetPayload<object>): RunEventRow {
+  return {
+    id: event.id,
+    runId: event.runId,
+    type: event.type,
+    state: event.state as RunState,
+    attempt: event.attempt,
+    message: event.message,
+    at: event.at,
+  };
+}
+
+function numberOrNull(value: bigint | null): number | null {
+  return value === null ? null : Number(value);
+}

@@ -1,0 +1,147 @@
+import { type Fleet, isTerminal, lifecycleStates, type Placement, type RunState } from '@berth/core';
+import type pg from 'pg';
+import type { Prisma, PrismaClient } from './generated/client.js';
+import { inTransaction, retryOnDeadlock } from './pool.js';
+import { type AdmitInput, type AdmitOutcome, type AttemptReport, type LeaseRow, type RunEventRow, type RunRow, RunStore } from './ports.js';
+import { runEventRow, runRelations, runRow } from './rows.js';
+import { admit } from './sql/admit.js';
+import { admitWaiting, lockTenants } from './sql/admit-waiting.js';
+import { applyReports } from './sql/apply-reports.js';
+import { cancel } from './sql/cancel.js';
+import { commitPlacements, placementView, type RunAwaitingNode } from './sql/place.js';
+import { releaseLost } from './sql/release-lost.js';
+
+const withRelations = { include: runRelations, relationLoadStrategy: 'join' } as const;
+
+// An event's id is drawn before its transaction commits, so a reader across runs could step over one that is still being written.
+const settlingMs = 1000;
+
+export class PrismaRunStore extends RunStore {
+  constructor(
+    private readonly prisma: PrismaClient,
+    private readonly pool: pg.Pool,
+  ) {
+    super();
+  }
+
+  override admit(input: AdmitInput): Promise<AdmitOutcome> {
+    return admit(this.pool, input, (runId) => this.find(input.tenantId, runId));
+  }
+
+  override async find(tenantId: string, runId: string): Promise<RunRow | null> {
+    const run = await this.prisma.run.findFirst({ where: { id: runId, tenantId }, ...withRelations });
+    return run === null ? null : runRow(run);
+  }
+
+  override async list(
+    tenantId: string,
+    filter: { state?: RunState; label?: { key: string; value: string }; limit: number; cursor?: string },
+  ): Promise<{ runs: RunRow[]; nextCursor: string | null }> {
+    const where: Prisma.RunWhereInput = { tenantId };
+    if (filter.state !== undefined) where.state = filter.state;
+    if (filter.label !== undefined) where.labels = { path: [filter.label.key], equals: filter.label.value };
+    if (filter.cursor !== undefined) where.id = { lt: filter.cursor };
+    const found = await this.prisma.run.findMany({ where, orderBy: { id: 'desc' }, take: filter.limit + 1, ...withRelations });
+    const runs = found.slice(0, filter.limit).map(runRow);
+    return { runs, nextCursor: found.length > filter.limit ? (runs.at(-1)?.id ?? null) : null };
+  }
+
+  override async cancel(
+    tenantId: string,
+    runId: string,
+    now: Date,
+  ): Promise<{ run: RunRow; stop: { nodeId: string; lease: LeaseRow } | null; admitted: string[] } | null> {
+    const outcome = await cancel(this.pool, tenantId, runId, now);
+    const run = outcome === null ? null : await this.find(tenantId, runId);
+    return outcome === null || run === null ? null : { run, ...outcome };
+  }
+
+  override async delete(tenantId: string, runId: string): Promise<'deleted' | 'runNotTerminal' | 'notFound'> {
+    const { count } = await this.prisma.run.deleteMany({
+      where: { id: runId, tenantId, state: { in: lifecycleStates.filter(isTerminal) } },
+    });
+    if (count > 0) return 'deleted';
+    return (await this.prisma.run.count({ where: { id: runId, tenantId } })) > 0 ? 'runNotTerminal' : 'notFound';
+  }
+
+  override async events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]> {
+    const where: Prisma.RunEventWhereInput = { tenantId: filter.tenantId };
+    if (filter.after !== undefined) where.id = { gt: filter.after };
+    // One run's events are written under its lock, hence in order; only across runs must a reader keep its distance.
+    if (filter.runId !== undefined) where.runId = filter.runId;
+    else where.recordedAt = { lt: new Date(Date.now() - settlingMs) };
+    return (await this.prisma.runEvent.findMany({ where, orderBy: { id: 'asc' }, take: filter.limit })).map(runEventRow);
+  }
+
+  override placementView(limit: number, _now: Date): Promise<{ fleet: Fleet; runs: RunAwaitingNode[] }> {
+    return placementView(this.pool, limit);
+  }
+
+  override commitPlacements(
+    placements: Placement[],
+    unplaced: { runId: string; reason: string }[],
+    now: Date,
+  ): Promise<{ nodeId: string; lease: LeaseRow }[]> {
+    return commitPlacements(this.pool, placements, unplaced, now);
+  }
+
+  override async assignments(nodeId: string, only?: string[]): Promise<{ run: RunRow; lease: LeaseRow; stop: boolean }[]> {
+    const where: Prisma.RunWhereInput = only === undefined ? { nodeId } : { nodeId, id: { in: only } };
+    const runs = await this.prisma.run.findMany({ where, orderBy: { id: 'asc' }, ...withRelations });
+    return runs.map((run) => ({
+      run: runRow(run),
+      lease: { runId: run.id, attempt: run.attempt, epoch: run.epoch },
+      stop: run.cancelRequested,
+    }));
+  }
+
+  override applyReports(
+    nodeId: string,
+    reports: AttemptReport[],
+    now: Date,
+  ): Promise<{ outcomes: { id: string; outcome: 'applied' | 'stale' }[]; changed: string[]; admitted: string[]; stop: LeaseRow[] }> {
+    return applyReports(this.pool, nodeId, reports, now);
+  }
+
+  override releaseLost(lostBefore: Date, now: Date): Promise<{ changed: string[]; admitted: string[] }> {
+    return releaseLost(this.pool, lostBefore, now);
+  }
+
+  override async stalled(before: Date, limit: number): Promise<{ runId: string; attempt: number }[]> {
+    const runs = await this.prisma.run.findMany({
+      where: { state: 'queued', reserved: true, queuedAt: { lt: before } },
+      select: { id: true, attempt: true },
+      orderBy: { queuedAt: 'asc' },
+      take: limit,
+    });
+    return runs.map((run) => ({ runId: run.id, attempt: run.attempt + 1 }));
+  }
+
+  override async admitWaiting(now: Date): Promise<string[]> {
+    const { rows } = await this.pool.query<{ id: string }>('SELECT id FROM tenants WHERE waiting_runs > 0 ORDER BY id');
+    const admitted: string[] = [];
+    for (const { id } of rows) {
+      const some = await retryOnDeadlock(() =>
+        inTransaction(this.pool, async (client) => {
+          await lockTenants(client, [id]);
+          return admitWaiting(client, [id], now);
+        }),
+      );
+      admitted.push(...some);
+    }
+    return admitted;
+  }
+
+  override outbox(limit: number): Promise<{ id: bigint; runId: string; attempt: number }[]> {
+    return this.prisma.outbox.findMany({ orderBy: { id: 'asc' }, take: limit });
+  }
+
+  override async outboxPublished(ids: bigint[]): Promise<void> {
+    await this.prisma.outbox.deleteMany({ where: { id: { in: ids } } });
+  }
+
+  override async countByState(): Promise<Record<string, number>> {
+    const counts = await this.prisma.run.groupBy({ by: ['state'], _count: { _all: true } });
+    return Object.fromEntries(counts.map((row) => [row.state, row._count._all]));
+  }
+}

@@ -1,0 +1,44 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { PrismaPg } from '@prisma/adapter-pg';
+import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
+import type { MigrationList, SchemaEngine } from '@prisma/schema-engine-wasm';
+
+/*
+ * Prisma's schema engine as WebAssembly. The native one is downloaded at install time from a host that an installation may not reach; this one
+ * comes with its package. The package is written for bundlers that import .wasm files, so the module is instantiated by hand.
+ */
+// Node has it, but its types come with TypeScript's browser library only.
+declare const WebAssembly: {
+  instantiate(bytes: Uint8Array, imports: Record<string, unknown>): Promise<{ instance: { exports: Record<string, unknown> } }>;
+};
+
+type Glue = typeof import('@prisma/schema-engine-wasm') & { __wbg_set_wasm(exports: unknown): void };
+
+let loaded: Promise<Glue> | null = null;
+
+async function loadGlue(): Promise<Glue> {
+  const name = '@prisma/schema-engine-wasm/schema_engine_bg';
+  const gluePath = createRequire(import.meta.url).resolve(name);
+  const glue = (await import(name)) as Glue;
+  const bytes = await readFile(gluePath.replace(/\.js$/, '.wasm'));
+  const { instance } = await WebAssembly.instantiate(bytes, { './schema_engine_bg.js': glue });
+  glue.__wbg_set_wasm(instance.exports);
+  (instance.exports.__wbindgen_start as () => void)();
+  return glue;
+}
+
+/** Runs `use` with an engine connected to the database at `url`, and closes it. `datamodel` is the text of a schema.prisma. */
+export async function withSchemaEngine<T>(url: string, datamodel: string, use: (engine: SchemaEngine) => Promise<T>): Promise<T> {
+  loaded ??= loadGlue();
+  const { SchemaEngine } = await loaded;
+  const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg({ connectionString: url }));
+  const engine = await SchemaEngine.new({ datamodels: [['schema.prisma', datamodel]] }, () => {}, adapter);
+  try {
+    return await use(engine);
+  } finally {
+    engine.free();
+  }
+}
+
+export type { MigrationList };

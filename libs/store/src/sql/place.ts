@@ -1,0 +1,159 @@
+import { type Fleet, type FleetNode, type NodeState, type Placement, transition } from '@berth/core';
+import type pg from 'pg';
+import { inTransaction, retryOnDeadlock } from '../pool.js';
+import type { LeaseRow } from '../ports.js';
+import { type LockedRun, lockRuns } from './run-changes.js';
+
+export interface RunAwaitingNode {
+  runId: string;
+  tenantId: string;
+  cpuMillis: number;
+  memoryBytes: number;
+  priority: number;
+  createdAt: Date;
+  digest: string;
+  attempt: number;
+}
+
+/*
+ * One statement, hence one snapshot. Fairness: a tenant's n-th waiting run stands behind every other tenant's run that has fewer of its own
+ * tenant's runs active or ahead. Runs that the roomiest node could not take come last, so that they never fill the whole batch; they are
+ * looked at to say why they wait.
+ */
+const viewStatement = `
+  WITH room AS (
+    SELECT coalesce(max(cpu_millis - reserved_cpu_millis), -1) AS cpu, coalesce(max(memory_bytes - reserved_memory_bytes), -1) AS memory
+    FROM nodes WHERE state = 'ready'
+  ), awaiting AS (
+    SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.priority, r.created_at, r.digest, r.attempt, false AS is_hopeless,
+           busy.active + row_number() OVER (PARTITION BY t.id ORDER BY r.priority DESC, r.id) AS turn
+    FROM room CROSS JOIN tenants t
+    CROSS JOIN LATERAL (
+      SELECT * FROM runs
+      WHERE tenant_id = t.id AND state = 'queued' AND reserved AND cpu_millis <= room.cpu AND memory_bytes <= room.memory
+      ORDER BY priority DESC, id LIMIT $1
+    ) AS r
+    CROSS JOIN LATERAL (SELECT count(*) AS active FROM runs WHERE tenant_id = t.id AND node_id IS NOT NULL) AS busy
+    UNION ALL
+    (SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.priority, r.created_at, r.digest, r.attempt, true, 0 FROM room CROSS JOIN runs r
+     WHERE r.state = 'queued' AND r.reserved AND NOT (r.cpu_millis <= room.cpu AND r.memory_bytes <= room.memory)
+     ORDER BY r.waiting_reason IS NOT NULL, r.id LIMIT $1)
+  )
+  SELECT
+    (SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'id', id, 'state', state, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes,
+        'reserved', jsonb_build_object('cpuMillis', reserved_cpu_millis, 'memoryBytes', reserved_memory_bytes, 'runs', reserved_runs)
+      ) ORDER BY id), '[]') FROM nodes WHERE state <> 'dead') AS nodes,
+    (SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'runId', id, 'tenantId', tenant_id, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes, 'priority', priority,
+        'createdAt', created_at, 'digest', digest, 'attempt', attempt + 1
+      ) ORDER BY is_hopeless, turn, id), '[]')
+     FROM (SELECT * FROM awaiting ORDER BY is_hopeless, turn, id LIMIT $1) AS batch) AS runs`;
+
+/** See `RunStore.placementView`. */
+export async function placementView(pool: pg.Pool, limit: number): Promise<{ fleet: Fleet; runs: RunAwaitingNode[] }> {
+  type Row = { nodes: FleetNode[]; runs: (Omit<RunAwaitingNode, 'createdAt'> & { createdAt: string })[] };
+  const { rows } = await pool.query<Row>({ name: 'placement-view', text: viewStatement, values: [limit] });
+  const view = rows[0] ?? { nodes: [], runs: [] };
+  return { fleet: { nodes: view.nodes }, runs: view.runs.map((run) => ({ ...run, createdAt: new Date(run.createdAt) })) };
+}
+
+const placeStatement = `
+  WITH placement AS (SELECT * FROM jsonb_to_recordset($1) AS p("runId" text, "nodeId" text)),
+  run AS (
+    UPDATE runs SET state = 'placed', node_id = p."nodeId", epoch = epoch + 1, attempt = attempt + 1, waiting_for = NULL, waiting_reason = NULL
+    FROM placement p WHERE runs.id = p."runId"
+    RETURNING runs.id, runs.tenant_id, runs.node_id, runs.epoch, runs.attempt, runs.cpu_millis, runs.memory_bytes
+  ), node AS (
+    UPDATE nodes SET
+      reserved_cpu_millis = reserved_cpu_millis + taken.cpu,
+      reserved_memory_bytes = reserved_memory_bytes + taken.memory,
+      reserved_runs = reserved_runs + taken.runs
+    FROM (SELECT node_id, count(*) AS runs, sum(cpu_millis) AS cpu, sum(memory_bytes) AS memory FROM run GROUP BY node_id) AS taken
+    WHERE nodes.id = taken.node_id
+  ), attempt AS (
+    INSERT INTO attempts (run_id, number, epoch, node_id, placed_at) SELECT id, attempt, epoch, node_id, $2 FROM run
+  ), event AS (
+    INSERT INTO run_events (run_id, tenant_id, type, state, attempt, at) SELECT id, tenant_id, 'placed', 'placed', attempt, $2 FROM run ORDER BY id
+  ), box AS (
+    DELETE FROM outbox USING placement p WHERE outbox.run_id = p."runId"
+  )
+  SELECT id, node_id, epoch, attempt FROM run ORDER BY id`;
+
+const waitStatement = `
+  WITH reason AS (
+    SELECT r.id, u.reason
+    FROM jsonb_to_recordset($1) AS u("runId" text, reason text) JOIN runs r ON r.id = u."runId"
+    WHERE r.state = 'queued' AND r.reserved AND r.waiting_reason IS DISTINCT FROM u.reason
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+  ), run AS (
+    UPDATE runs SET waiting_for = 'capacity', waiting_reason = reason.reason FROM reason WHERE runs.id = reason.id
+    RETURNING runs.id, runs.tenant_id, runs.waiting_reason
+  )
+  INSERT INTO run_events (run_id, tenant_id, type, state, message, at)
+  SELECT id, tenant_id, 'waiting', 'queued', waiting_reason, $2 FROM run ORDER BY id`;
+
+/** See `RunStore.commitPlacements`. */
+export function commitPlacements(
+  pool: pg.Pool,
+  placements: readonly Placement[],
+  unplaced: readonly { runId: string; reason: string }[],
+  now: Date,
+): Promise<{ nodeId: string; lease: LeaseRow }[]> {
+  return retryOnDeadlock(() =>
+    inTransaction(pool, async (client) => {
+      const placed = placements.length === 0 ? [] : await commit(client, placements, now);
+      if (unplaced.length > 0) await client.query({ name: 'record-reasons', text: waitStatement, values: [JSON.stringify(unplaced), now] });
+      return placed;
+    }),
+  );
+}
+
+async function commit(client: pg.PoolClient, placements: readonly Placement[], now: Date): Promise<{ nodeId: string; lease: LeaseRow }[]> {
+  // A run that another replica is placing at this moment is left to it.
+  const locked = await lockRuns(
+    client,
+    `r.id = ANY($1) AND r.state = 'queued' AND r.reserved ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED`,
+    [placements.map((placement) => placement.runId)],
+  );
+  if (locked.length === 0) return [];
+  const nodes = await lockRooms(client, placements);
+  const awaiting = new Map(locked.map((run) => [run.id, run]));
+  const standing = placements.filter((placement) => takesRoom(awaiting, nodes, placement));
+  if (standing.length === 0) return [];
+
+  const { rows } = await client.query<{ id: string; node_id: string; epoch: number; attempt: number }>({
+    name: 'commit-placements',
+    text: placeStatement,
+    values: [JSON.stringify(standing.map(({ runId, nodeId }) => ({ runId, nodeId }))), now],
+  });
+  return rows.map((row) => ({ nodeId: row.node_id, lease: { runId: row.id, attempt: row.attempt, epoch: row.epoch } }));
+}
+
+interface Room {
+  state: NodeState;
+  cpu: number;
+  memory: number;
+}
+
+async function lockRooms(client: pg.PoolClient, placements: readonly Placement[]): Promise<Map<string, Room>> {
+  const { rows } = await client.query<Room & { id: string }>(
+    `SELECT id, state, cpu_millis - reserved_cpu_millis AS cpu, memory_bytes - reserved_memory_bytes AS memory
+     FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE`,
+    [[...new Set(placements.map((placement) => placement.nodeId))]],
+  );
+  return new Map(rows.map(({ id, ...room }) => [id, room]));
+}
+
+/** Whether the placement still holds; then the run no longer awaits a node and its room is taken. */
+function takesRoom(awaiting: Map<string, LockedRun>, nodes: ReadonlyMap<string, Room>, placement: Placement): boolean {
+  const run = awaiting.get(placement.runId);
+  const room = nodes.get(placement.nodeId);
+  if (run === undefined || room === undefined || room.state !== 'ready') return false;
+  if (room.cpu < run.cpuMillis || room.memory < run.memoryBytes) return false;
+  if (transition(run, { kind: 'placed' }).kind !== 'moved') return false;
+  awaiting.delete(run.id);
+  room.cpu -= run.cpuMillis;
+  room.memory -= run.memoryBytes;
+  return true;
+}
