@@ -1,0 +1,76 @@
+#include "runtime/caps.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const char *const names[] = {
+	"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
+	"NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT",
+	"SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE",
+	"AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ",
+	"PERFMON", "BPF", "CHECKPOINT_RESTORE",
+};
+#define CAP_COUNT ((int)(sizeof names / sizeof *names))
+
+int cap_from_name(const char *name)
+{
+	if (strncmp(name, "CAP_", 4))
+		return -1;
+	for (int i = 0; i < CAP_COUNT; i++) {
+		if (!strcmp(names[i], name + 4))
+			return i;
+	}
+	return -1;
+}
+
+int caps_apply_bounding(const struct process_spec *p, struct rt_error *err)
+{
+	uint64_t keep = p->has_capabilities ? p->caps[CAPSET_BOUNDING] : 0;
+	/* Also numbers that this program has no name for: up to the first one the kernel does not know. */
+	for (unsigned long c = 0; c < 64; c++) {
+		int r = prctl(PR_CAPBSET_READ, c, 0, 0, 0);
+		if (r < 0) {
+			if (keep >> c)
+				return rt_fail(err, ENOTSUP, "the kernel does not know every capability asked for");
+			return 0;
+		}
+		if (keep & (UINT64_C(1) << c)) {
+			if (r == 0)
+				return rt_fail(err, EPERM, "capability CAP_%s cannot be given: the runtime lacks it", c < CAP_COUNT ? names[c] : "?");
+		} else if (r == 1 && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0) {
+			return rt_fail_errno(err, "drop capability %lu", c);
+		}
+	}
+	return 0;
+}
+
+static int set_ambient(uint64_t ambient, struct rt_error *err)
+{
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "clear ambient capabilities");
+	for (unsigned long c = 0; c < 64; c++) {
+		if ((ambient & (UINT64_C(1) << c)) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0, 0) < 0)
+			return rt_fail_errno(err, "raise ambient capability %lu", c);
+	}
+	return 0;
+}
+
+int caps_apply_sets(const struct process_spec *p, struct rt_error *err)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+	for (int i = 0; i < 2; i++) {
+		data[i] = (struct __user_cap_data_struct){
+			.effective = (uint32_t)(p->caps[CAPSET_EFFECTIVE] >> (32 * i)),
+			.permitted = (uint32_t)(p->caps[CAPSET_PERMITTED] >> (32 * i)),
+			.inheritable = (uint32_t)(p->caps[CAPSET_INHERITABLE] >> (32 * i)),
+		};
+	}
+	if (syscall(SYS_capset, &head, data) < 0)
+		return rt_fail_errno(err, "set capabilities");
+	return set_ambient(p->caps[CAPSET_AMBIENT], err);
+}

@@ -1,0 +1,48 @@
+/*
+ * The container's cgroup: one directory of the same path in every hierarchy that matters (cgroups(7), the kernel's
+ * admin-guide/cgroup-v1 and cgroup-v2). Works alike on v1, v2 and both at once; see common/cgroup.h.
+ */
+#ifndef BERTH_RUNTIME_CGROUPS_H
+#define BERTH_RUNTIME_CGROUPS_H
+
+#include <sys/types.h>
+
+#include "common/cgroup.h"
+#include "runtime/config.h"
+
+struct cgroups {
+	struct cg_layout layout;
+	const char *path; /* relative to the root of each hierarchy */
+	int v2_fd;        /* the cgroup's directory on the v2 hierarchy, for CLONE_INTO_CGROUP; -1 */
+};
+
+/*
+ * Creates the cgroup everywhere and writes its limits. A limit without a controller to hold it is ENOTSUP; a cgroup that
+ * already has processes is EBUSY. On failure nothing that this call made stays.
+ */
+must_check int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *err);
+
+/* Moves a process into every directory of the cgroup; the v2 one is left out when `in_v2` says that it was born there. */
+must_check int cgroups_attach(const struct cgroups *g, pid_t pid, bool in_v2, struct rt_error *err);
+
+/* Kills every process of the cgroup and of those below it, forks in flight included. A missing cgroup is no error. */
+must_check int cgroups_kill(const struct cg_layout *layout, const char *path, struct rt_error *err);
+
+/* Sends `sig` once to each process now in the cgroup. */
+must_check int cgroups_signal(const struct cg_layout *layout, const char *path, int sig, struct rt_error *err);
+
+/* Removes the cgroup and those below it, waiting up to CGROUPS_REMOVE_MS for it to empty. A missing cgroup is no error. */
+#define CGROUPS_REMOVE_MS 10000
+must_check int cgroups_remove(const struct cg_layout *layout, const char *path, struct rt_error *err);
+
+/* Writes the limits of one hierarchy. dir is the cgroup's directory. */
+must_check int limits_apply_v1(const struct config *c, unsigned controllers, const char *dir, struct rt_error *err);
+must_check int limits_apply_v2(const struct config *c, unsigned controllers, const char *dir, struct rt_error *err);
+
+/* Bars every device that the rules do not allow, by a BPF program on a v2 cgroup. */
+must_check int devices_attach_bpf(const struct config *c, int cgroup_fd, struct rt_error *err);
+
+/* Writes one value into dir/file. `what` names the limit in the message. */
+must_check int limit_write(const char *dir, const char *file, const char *value, const char *what, struct rt_error *err);
+
+#endif

@@ -1,0 +1,152 @@
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "runtime/caps.h"
+#include "runtime/config.h"
+
+static const struct { const char *name; int resource; } rlimit_names[] = {
+	{ "RLIMIT_AS", RLIMIT_AS },           { "RLIMIT_CORE", RLIMIT_CORE },         { "RLIMIT_CPU", RLIMIT_CPU },
+	{ "RLIMIT_DATA", RLIMIT_DATA },       { "RLIMIT_FSIZE", RLIMIT_FSIZE },       { "RLIMIT_LOCKS", RLIMIT_LOCKS },
+	{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK }, { "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE }, { "RLIMIT_NICE", RLIMIT_NICE },
+	{ "RLIMIT_NOFILE", RLIMIT_NOFILE },   { "RLIMIT_NPROC", RLIMIT_NPROC },       { "RLIMIT_RSS", RLIMIT_RSS },
+	{ "RLIMIT_RTPRIO", RLIMIT_RTPRIO },   { "RLIMIT_RTTIME", RLIMIT_RTTIME },     { "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING },
+	{ "RLIMIT_STACK", RLIMIT_STACK },
+};
+
+static int parse_rlimit(const struct json *n, struct process_spec *p, struct rt_error *err)
+{
+	const char *type = "";
+	uint64_t soft, hard;
+	int r = config_string(n, "type", &type, err);
+	if (r < 0)
+		return r;
+	if (!json_u64(json_get(n, "soft"), &soft) || !json_u64(json_get(n, "hard"), &hard) || soft > hard)
+		return rt_fail(err, EINVAL, "config.json: rlimit %s needs soft and hard, soft at most hard", type);
+	for (size_t i = 0; i < sizeof rlimit_names / sizeof *rlimit_names; i++) {
+		if (strcmp(rlimit_names[i].name, type))
+			continue;
+		for (size_t j = 0; j < p->rlimit_count; j++) {
+			if (p->rlimits[j].resource == rlimit_names[i].resource)
+				return rt_fail(err, EINVAL, "config.json: rlimit %s is given twice", type);
+		}
+		p->rlimits[p->rlimit_count++] = (struct rlimit_spec){ rlimit_names[i].resource, { soft, hard } };
+		return 0;
+	}
+	return rt_fail(err, EINVAL, "config.json: unknown rlimit %s", type);
+}
+
+static int parse_rlimits(struct config *c, const struct json *process, struct rt_error *err)
+{
+	const struct json *list;
+	int r = config_list(process, "rlimits", &list, err);
+	if (r < 0)
+		return r;
+	c->process.rlimits = config_alloc(c, list ? list->count : 0, sizeof *c->process.rlimits);
+	if (!c->process.rlimits)
+		return rt_fail(err, ENOMEM, "config.json: rlimits");
+	json_each(n, list) {
+		if ((r = parse_rlimit(n, &c->process, err)) < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int parse_capabilities(struct process_spec *p, const struct json *process, struct rt_error *err)
+{
+	static const char *const sets[CAPSETS] = { "bounding", "effective", "permitted", "inheritable", "ambient" };
+	const struct json *caps;
+	int r = config_object(process, "capabilities", &caps, err);
+	if (r < 0 || !caps)
+		return r;
+	p->has_capabilities = true;
+	for (int s = 0; s < CAPSETS; s++) {
+		const struct json *list;
+		if ((r = config_list(caps, sets[s], &list, err)) < 0)
+			return r;
+		json_each(name, list) {
+			int cap = cap_from_name(json_str(name, ""));
+			if (cap < 0)
+				return rt_fail(err, EINVAL, "config.json: unknown capability %s", json_str(name, "?"));
+			p->caps[s] |= UINT64_C(1) << cap;
+		}
+	}
+	if (p->caps[CAPSET_EFFECTIVE] & ~p->caps[CAPSET_PERMITTED])
+		return rt_fail(err, EINVAL, "config.json: effective capabilities must be permitted");
+	if (p->caps[CAPSET_AMBIENT] & ~(p->caps[CAPSET_PERMITTED] & p->caps[CAPSET_INHERITABLE]))
+		return rt_fail(err, EINVAL, "config.json: ambient capabilities must be permitted and inheritable");
+	return 0;
+}
+
+static int parse_user(struct config *c, const struct json *process, struct rt_error *err)
+{
+	struct process_spec *p = &c->process;
+	const struct json *user, *groups;
+	int64_t mask = 0022;
+	int r;
+	if ((r = config_object(process, "user", &user, err)) < 0 || (r = config_id(user, "uid", &p->uid, err)) < 0 ||
+	    (r = config_id(user, "gid", &p->gid, err)) < 0 || (r = config_int(user, "umask", 0, 0777, &mask, err)) < 0 ||
+	    (r = config_list(user, "additionalGids", &groups, err)) < 0)
+		return r;
+	p->umask = (mode_t)mask;
+	p->groups = config_alloc(c, groups ? groups->count : 0, sizeof *p->groups);
+	if (!p->groups)
+		return rt_fail(err, ENOMEM, "config.json: additionalGids");
+	json_each(g, groups) {
+		uint64_t v;
+		if (!json_u64(g, &v) || v >= UINT32_MAX)
+			return rt_fail(err, EINVAL, "config.json: additionalGids must be ids");
+		p->groups[p->group_count++] = (uint32_t)v;
+	}
+	return 0;
+}
+
+/* LSM labels, schedulers and affinities would be promises that nothing here keeps. */
+static int refuse_unsupported(const struct json *process, struct rt_error *err)
+{
+	static const char *const fields[] = { "apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity", "commandLine" };
+	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+		const struct json *n = json_get(process, fields[i]);
+		if (n && !(n->type == JSON_STRING && n->count == 0))
+			return rt_fail(err, ENOTSUP, "config.json: process.%s is not supported", fields[i]);
+	}
+	return 0;
+}
+
+static int check_env(const struct strings *env, struct rt_error *err)
+{
+	for (size_t i = 0; i < env->count; i++) {
+		const char *eq = strchr(env->at[i], '=');
+		if (!eq || eq == env->at[i])
+			return rt_fail(err, EINVAL, "config.json: process.env[%zu] is not NAME=value", i);
+	}
+	return 0;
+}
+
+int config_parse_process(struct config *c, const struct json *process, struct rt_error *err)
+{
+	struct process_spec *p = &c->process;
+	const struct json *console;
+	int64_t oom = INT64_MIN, width = 0, height = 0;
+	int r;
+	if ((r = refuse_unsupported(process, err)) < 0 || (r = config_strings(c, process, "args", &p->args, err)) < 0 ||
+	    (r = config_strings(c, process, "env", &p->env, err)) < 0 || (r = config_string(process, "cwd", &p->cwd, err)) < 0 ||
+	    (r = config_bool(process, "terminal", &p->terminal, err)) < 0 ||
+	    (r = config_bool(process, "noNewPrivileges", &p->no_new_privileges, err)) < 0 ||
+	    (r = config_int(process, "oomScoreAdj", -1000, 1000, &oom, err)) < 0 ||
+	    (r = config_object(process, "consoleSize", &console, err)) < 0 ||
+	    (r = config_int(console, "width", 0, UINT16_MAX, &width, err)) < 0 ||
+	    (r = config_int(console, "height", 0, UINT16_MAX, &height, err)) < 0)
+		return r;
+	p->has_oom_score_adj = oom != INT64_MIN;
+	p->oom_score_adj = p->has_oom_score_adj ? (int)oom : 0;
+	p->console_width = (unsigned)width;
+	p->console_height = (unsigned)height;
+	if (p->args.count == 0 || !*p->args.at[0])
+		return rt_fail(err, EINVAL, "config.json: process.args must name a program");
+	if (!p->cwd || p->cwd[0] != '/')
+		return rt_fail(err, EINVAL, "config.json: process.cwd must be an absolute path");
+	if ((r = check_env(&p->env, err)) < 0 || (r = parse_user(c, process, err)) < 0 || (r = parse_rlimits(c, process, err)) < 0)
+		return r;
+	return parse_capabilities(p, process, err);
+}

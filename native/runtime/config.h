@@ -1,0 +1,170 @@
+/*
+ * An OCI bundle's config.json (runtime-spec 1.2), parsed into what this runtime acts on.
+ *
+ * Parsing refuses every known field whose effect this runtime cannot give (LSM labels, resctrl, time namespaces, ...): a
+ * container is never weaker than its config asks. Unknown fields are ignored, as the specification demands.
+ * Strings and arrays live as long as the config.
+ */
+#ifndef BERTH_RUNTIME_CONFIG_H
+#define BERTH_RUNTIME_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "common/error.h"
+#include "common/json.h"
+
+/* at[count] is NULL, so `at` serves as an argv. */
+struct strings {
+	const char **at;
+	size_t count;
+};
+
+enum ns_kind { NS_USER, NS_PID, NS_NET, NS_MOUNT, NS_IPC, NS_UTS, NS_CGROUP, NS_KINDS };
+
+struct namespaces {
+	unsigned create;             /* 1 << ns_kind: made for this container */
+	const char *path[NS_KINDS];  /* joined instead; NULL: created, or the runtime's own */
+};
+
+struct id_map {
+	uint32_t inside, outside, count;
+};
+
+struct id_maps {
+	struct id_map *at;
+	size_t count;
+};
+
+struct mount_spec {
+	const char *destination; /* absolute in the container */
+	const char *type;        /* NULL for a bind mount without a type */
+	const char *source;      /* of a bind mount: absolute, or relative to the bundle */
+	struct strings options;
+};
+
+struct device_spec {
+	const char *path;
+	char type; /* 'c', 'b' or 'p' */
+	uint32_t major, minor;
+	mode_t mode;
+	uint32_t uid, gid;
+};
+
+struct rlimit_spec {
+	int resource;
+	struct rlimit limit;
+};
+
+enum cap_set { CAPSET_BOUNDING, CAPSET_EFFECTIVE, CAPSET_PERMITTED, CAPSET_INHERITABLE, CAPSET_AMBIENT, CAPSETS };
+
+struct process_spec {
+	struct strings args, env;
+	const char *cwd;
+	uint32_t uid, gid;
+	uint32_t *groups;
+	size_t group_count;
+	mode_t umask;
+	bool terminal, no_new_privileges;
+	unsigned console_width, console_height;
+	bool has_capabilities;
+	uint64_t caps[CAPSETS]; /* bit per capability number */
+	struct rlimit_spec *rlimits;
+	size_t rlimit_count;
+	bool has_oom_score_adj;
+	int oom_score_adj;
+};
+
+/* A limit that the config does not set. -1 means "no limit", as in the specification. */
+#define LIMIT_UNSET INT64_MIN
+
+struct device_rule {
+	bool allow;
+	char type;            /* 'a', 'b' or 'c' */
+	int64_t major, minor; /* -1: any */
+	const char *access;   /* of "rwm" */
+};
+
+struct resources {
+	int64_t memory_limit, memory_swap, memory_reservation; /* bytes; swap counts memory and swap together */
+	int64_t memory_swappiness;                             /* 0..100 */
+	bool memory_disable_oom_killer;
+	int64_t cpu_shares, cpu_quota, cpu_period, cpu_burst, cpu_idle; /* microseconds where they are times */
+	const char *cpuset_cpus, *cpuset_mems;
+	int64_t pids_limit;
+	struct device_rule *devices;
+	size_t device_count;
+	const struct json *unified; /* v2 file name -> text */
+};
+
+struct hook_spec {
+	const char *path;
+	struct strings args, env;
+	int64_t timeout_s; /* 0: none */
+};
+
+enum hook_stage { HOOK_PRESTART, HOOK_CREATE_RUNTIME, HOOK_CREATE_CONTAINER, HOOK_START_CONTAINER, HOOK_POSTSTART, HOOK_POSTSTOP, HOOK_STAGES };
+
+struct hook_list {
+	struct hook_spec *at;
+	size_t count;
+};
+
+struct sysctl_spec {
+	const char *key, *value;
+};
+
+struct config {
+	struct json_doc *doc;
+	const char *oci_version;
+	const char *rootfs; /* absolute, or relative to the bundle */
+	bool readonly_rootfs;
+	const char *hostname, *domainname;
+	struct process_spec process;
+	struct mount_spec *mounts;
+	size_t mount_count;
+	struct namespaces ns;
+	struct id_maps uid_maps, gid_maps;
+	struct device_spec *devices;
+	size_t device_count;
+	struct sysctl_spec *sysctls;
+	size_t sysctl_count;
+	const char *cgroups_path; /* NULL: none asked for */
+	struct resources resources;
+	struct strings masked_paths, readonly_paths;
+	unsigned long rootfs_propagation; /* MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE */
+	const struct json *seccomp;       /* NULL: none */
+	struct hook_list hooks[HOOK_STAGES];
+	const struct json *annotations;
+};
+
+/* Reads and checks `config.json` in the bundle directory. */
+must_check int config_load(int bundle_fd, struct config *out, struct rt_error *err);
+void config_free(struct config *c);
+
+/* Parts, in files of their own. */
+must_check int config_parse_process(struct config *c, const struct json *process, struct rt_error *err);
+must_check int config_parse_linux(struct config *c, const struct json *linux_, struct rt_error *err);
+must_check int config_parse_resources(struct config *c, const struct json *resources, struct rt_error *err);
+
+/* Typed access with refusals that name the field. An absent member leaves *out as it is. */
+must_check int config_string(const struct json *obj, const char *key, const char **out, struct rt_error *err);
+must_check int config_bool(const struct json *obj, const char *key, bool *out, struct rt_error *err);
+must_check int config_int(const struct json *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct rt_error *err);
+must_check int config_id(const struct json *obj, const char *key, uint32_t *out, struct rt_error *err);
+must_check int config_strings(struct config *c, const struct json *obj, const char *key, struct strings *out, struct rt_error *err);
+/* `key` of obj when it is an array (object); NULL when absent. */
+must_check int config_list(const struct json *obj, const char *key, const struct json **out, struct rt_error *err);
+must_check int config_object(const struct json *obj, const char *key, const struct json **out, struct rt_error *err);
+/* count zeroed items; never 0 bytes. */
+void *config_alloc(struct config *c, size_t count, size_t size);
+
+static inline bool ns_has(const struct config *c, enum ns_kind k)
+{
+	return c->ns.create & (1u << k);
+}
+
+#endif

@@ -1,0 +1,281 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/fs.h"
+#include "common/scope.h"
+#include "runtime/container.h"
+#include "runtime/namespaces.h"
+#include "runtime/spawn.h"
+#include "runtime/state.h"
+#include "runtime/sync.h"
+
+/* A container in the making. */
+struct creation {
+	const struct container_options *options;
+	struct config config;
+	struct prepared prepared;
+	struct cgroups cgroups;
+	struct seccomp_filter filter;
+	struct init_args init;
+	struct state state;
+	char bundle[PATH_MAX], rootfs[PATH_MAX], cgroups_path[PATH_MAX], created[40];
+	int state_dir;  /* locked */
+	int sync_fd;    /* this side's end */
+	bool has_state, has_cgroup;
+};
+
+static void now_rfc3339(char *out, size_t size)
+{
+	struct timespec t;
+	struct tm tm;
+	clock_gettime(CLOCK_REALTIME, &t);
+	gmtime_r(&t.tv_sec, &tm);
+	size_t n = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(out + n, size - n, ".%09ldZ", t.tv_nsec);
+}
+
+/* A listening socket in the state directory, by way of /proc/self/fd: a socket's path has room for 107 bytes. */
+static int listen_for_start(int state_dir, struct rt_error *err)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	snprintf(addr.sun_path, sizeof addr.sun_path, "/proc/self/fd/%d/%s", state_dir, STATE_START_SOCKET);
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof addr) < 0 || listen(fd, 8) < 0)
+		return rt_fail_errno(err, "make the start socket");
+	return take_fd(&fd);
+}
+
+static int read_bundle(struct creation *n, struct rt_error *err)
+{
+	const struct container_options *o = n->options;
+	if (!realpath(o->bundle, n->bundle))
+		return rt_fail_errno(err, "bundle %s", o->bundle);
+	cleanup_fd int bundle = open(n->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (bundle < 0)
+		return rt_fail_errno(err, "bundle %s", n->bundle);
+	int r = config_load(bundle, &n->config, err);
+	if (r < 0)
+		return r;
+	struct config *c = &n->config;
+	if (c->rootfs[0] == '/')
+		snprintf(n->rootfs, sizeof n->rootfs, "%s", c->rootfs);
+	else if (snprintf(n->rootfs, sizeof n->rootfs, "%s/%s", n->bundle, c->rootfs) >= (int)sizeof n->rootfs)
+		return rt_fail(err, ENAMETOOLONG, "root file system %s", c->rootfs);
+	if (snprintf(n->cgroups_path, sizeof n->cgroups_path, "%s%s", c->cgroups_path ? c->cgroups_path : "/berth/", c->cgroups_path ? "" : o->id) >=
+	    (int)sizeof n->cgroups_path)
+		return rt_fail(err, ENAMETOOLONG, "cgroupsPath");
+	if (c->seccomp && (r = seccomp_compile(c->seccomp, &n->filter, err)) < 0)
+		return r;
+	return prepare_host(c, bundle, &n->prepared, err);
+}
+
+static int save(struct creation *n, pid_t pid, struct rt_error *err)
+{
+	n->state = (struct state){
+		.id = n->options->id, .bundle = n->bundle, .rootfs = n->rootfs, .cgroups_path = n->cgroups_path, .created = n->created,
+		.oci_version = n->config.oci_version, .pid = pid, .start_time = pid ? process_start_time(pid) : 0,
+		.own_pid_ns = ns_has(&n->config, NS_PID), .annotations = n->config.annotations,
+	};
+	return state_save(n->state_dir, &n->state, err);
+}
+
+/* The container's user may open its own stdio again by /dev/stdout, as programs do. */
+static void own_stdio(const struct config *c)
+{
+	int64_t uid = ns_host_id(&c->uid_maps, c->process.uid), gid = ns_host_id(&c->gid_maps, c->process.gid);
+	struct stat st;
+	for (int fd = 0; fd < 3 && uid >= 0 && gid >= 0; fd++) {
+		if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && fchown(fd, (uid_t)uid, (gid_t)gid) < 0)
+			return;
+	}
+}
+
+static int set_oom_score(const struct config *c, pid_t pid, struct rt_error *err)
+{
+	char path[64], value[16];
+	if (!c->process.has_oom_score_adj)
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+	snprintf(value, sizeof value, "%d", c->process.oom_score_adj);
+	int r = fs_write_at(AT_FDCWD, path, value);
+	return r < 0 ? rt_fail(err, r, "set oomScoreAdj %s", value) : 0;
+}
+
+/* From outside, where the right to raise limits is, and last: init's own work is not bound by them. */
+static int set_rlimits(const struct config *c, pid_t pid, struct rt_error *err)
+{
+	for (size_t i = 0; i < c->process.rlimit_count; i++) {
+		const struct rlimit_spec *l = &c->process.rlimits[i];
+		if (prlimit(pid, l->resource, &l->limit, NULL) < 0)
+			return rt_fail_errno(err, "set rlimit %d", l->resource);
+	}
+	return 0;
+}
+
+static int make_process(struct creation *n, bool wait_for_start, struct rt_error *err)
+{
+	struct config *c = &n->config;
+	struct sync_message m;
+	int fds[2], r;
+	bool in_v2;
+	if ((r = sync_pair(fds, err)) < 0)
+		return r;
+	n->sync_fd = fds[0];
+	n->init = (struct init_args){
+		.config = c, .prepared = &n->prepared, .cgroups = &n->cgroups, .filter = c->seccomp ? &n->filter : NULL,
+		.sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds,
+	};
+	cleanup_fd int start_fd = -1;
+	cleanup_fd int far_end = fds[1];
+	if (wait_for_start && (n->init.start_fd = start_fd = listen_for_start(n->state_dir, err)) < 0)
+		return start_fd;
+	if ((r = ns_open(c, n->init.ns_fds, err)) < 0)
+		return r;
+	own_stdio(c);
+	pid_t pid = 0;
+	r = spawn_init(&n->init, n->sync_fd, &pid, &in_v2, err);
+	ns_close(n->init.ns_fds);
+	n->state.pid = pid;
+	/* Without this copy the end of init is the end of the conversation. */
+	close(take_fd(&far_end));
+	if (r < 0 || (r = save(n, pid, err)) < 0)
+		return r;
+	if (ns_has(c, NS_USER) && (r = ns_write_maps(pid, c, err)) < 0)
+		return r;
+	if ((r = cgroups_attach(&n->cgroups, pid, in_v2, err)) < 0 || (r = set_oom_score(c, pid, err)) < 0)
+		return r;
+	if ((r = sync_send(n->sync_fd, SYNC_GO, err)) < 0 || (r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0)
+		return r;
+	return set_rlimits(c, pid, err);
+}
+
+static int write_pid_file(const struct creation *n, struct rt_error *err)
+{
+	char text[16], dir[PATH_MAX];
+	const char *path = n->options->pid_file;
+	if (!path)
+		return 0;
+	int len = snprintf(text, sizeof text, "%d", n->state.pid);
+	const char *slash = strrchr(path, '/');
+	snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+	cleanup_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return rt_fail_errno(err, "write %s", path);
+	return fs_write_atomic(fd, slash ? slash + 1 : path, text, (size_t)len, 0644, err);
+}
+
+static int make_all(struct creation *n, bool wait_for_start, struct rt_error *err)
+{
+	const struct container_options *o = n->options;
+	int r = state_check_id(o->id, err);
+	if (r < 0 || (r = read_bundle(n, err)) < 0)
+		return r;
+	n->state_dir = state_make(o->root, o->id, err);
+	if (n->state_dir < 0)
+		return n->state_dir;
+	n->has_state = true;
+	now_rfc3339(n->created, sizeof n->created);
+	/* On record before it exists: whatever happens to this process, `delete` finds the cgroup. */
+	if ((r = save(n, 0, err)) < 0)
+		return r;
+	n->cgroups.path = n->cgroups_path;
+	if ((r = cgroups_create(&n->cgroups, &n->config, err)) < 0)
+		return r;
+	n->has_cgroup = true;
+	if ((r = make_process(n, wait_for_start, err)) < 0)
+		return r;
+	return write_pid_file(n, err);
+}
+
+static void undo(struct creation *n)
+{
+	struct rt_error ignored = { 0 };
+	if (n->state.pid > 0) {
+		kill(n->state.pid, SIGKILL);
+		retry_eintr(waitpid(n->state.pid, NULL, __WALL));
+	}
+	if (n->has_cgroup && cgroups_kill(&n->cgroups.layout, n->cgroups_path, &ignored) == 0 &&
+	    cgroups_remove(&n->cgroups.layout, n->cgroups_path, &ignored) < 0)
+		return; /* the state stays, so that `delete` can try again */
+	if (n->has_state && state_remove(n->options->root, n->options->id, n->state_dir, &ignored) < 0)
+		return;
+}
+
+static void release(struct creation *n)
+{
+	if (n->state_dir >= 0)
+		close(n->state_dir);
+	if (n->sync_fd >= 0)
+		close(n->sync_fd);
+	if (n->cgroups.v2_fd >= 0)
+		close(n->cgroups.v2_fd);
+	seccomp_free(&n->filter);
+	config_free(&n->config);
+}
+
+int container_create(const struct container_options *o, struct rt_error *err)
+{
+	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1 };
+	int r = make_all(&n, true, err);
+	if (r < 0)
+		undo(&n);
+	release(&n);
+	return r;
+}
+
+/* Hands on the signals that this process gets, until the container's process ends. */
+static int wait_for_end(pid_t pid, int *status, struct rt_error *err)
+{
+	sigset_t all;
+	sigfillset(&all);
+	for (;;) {
+		int ws, sig;
+		pid_t r = waitpid(pid, &ws, WNOHANG | __WALL);
+		if (r < 0 && errno != EINTR)
+			return rt_fail_errno(err, "wait for the container");
+		if (r == pid) {
+			*status = WIFSIGNALED(ws) ? 128 + WTERMSIG(ws) : WEXITSTATUS(ws);
+			return 0;
+		}
+		if (sigwait(&all, &sig) == 0 && sig != SIGCHLD && sig != SIGURG)
+			kill(pid, sig);
+	}
+}
+
+int container_run(const struct container_options *o, int *status, struct rt_error *err)
+{
+	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1 };
+	struct sync_message m;
+	sigset_t all;
+	sigfillset(&all);
+	/* Before the clone, so that no signal is lost in between. Init clears its own mask. */
+	if (!o->detach)
+		sigprocmask(SIG_BLOCK, &all, NULL);
+	int r = make_all(&n, false, err);
+	if (r == 0 && (r = sync_send(n.sync_fd, SYNC_GO, err)) == 0)
+		r = sync_receive(n.sync_fd, &m, err);
+	if (r == 0 && !o->detach) {
+		/* The record is open to others while the container runs. */
+		close(take_fd(&n.state_dir));
+		if ((r = wait_for_end(n.state.pid, status, err)) == 0) {
+			struct container_options gone = *o;
+			gone.force = true;
+			r = container_delete(&gone, err);
+		}
+	} else if (r < 0) {
+		undo(&n);
+	}
+	release(&n);
+	return r;
+}

@@ -1,0 +1,81 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "common/fs.h"
+#include "common/scope.h"
+#include "runtime/mount-api.h"
+#include "runtime/rootfs.h"
+
+static const struct { const char *name, *target; } links[] = {
+	{ "fd", "/proc/self/fd" }, { "stdin", "/proc/self/fd/0" }, { "stdout", "/proc/self/fd/1" }, { "stderr", "/proc/self/fd/2" }, { "ptmx", "pts/ptmx" },
+};
+
+/* Binds a host device over an empty file. */
+static int bind_device(int rootfs, const char *path, int tree, struct rt_error *err)
+{
+	cleanup_fd int target = target_open(rootfs, path, false, TARGET_REFUSE, err);
+	if (target < 0)
+		return target;
+	return sys_move_mount(tree, target) < 0 ? rt_fail_errno(err, "mount device %s", path) : 0;
+}
+
+/* mknod, owner and mode by a descriptor of what was just made. An equal node that is there already will do. */
+static int make_device(int rootfs, const struct device_spec *d, struct rt_error *err)
+{
+	const char *slash = strrchr(d->path, '/');
+	cleanup_free char *dir_path = strndup(d->path, (size_t)(slash - d->path));
+	if (!dir_path)
+		return rt_fail(err, ENOMEM, "make device %s", d->path);
+	cleanup_fd int dir = slash == d->path ? fs_openat2(rootfs, ".", O_PATH | O_DIRECTORY, 0, RESOLVE_IN_ROOT)
+					      : target_open(rootfs, dir_path, true, TARGET_REFUSE, err);
+	if (dir < 0)
+		return rt_fail(err, dir, "make device %s", d->path);
+	mode_t type = d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
+	struct stat st;
+	if (mknodat(dir, slash + 1, type | d->mode, makedev(d->major, d->minor)) < 0) {
+		if (errno != EEXIST || fstatat(dir, slash + 1, &st, AT_SYMLINK_NOFOLLOW) < 0 || (st.st_mode & S_IFMT) != type ||
+		    (type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
+			return rt_fail(err, errno, "make device %s", d->path);
+	}
+	if (fchownat(dir, slash + 1, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return rt_fail_errno(err, "make device %s", d->path);
+	/* mknod obeyed the umask, which is 0 here; a node that was there keeps its mode. */
+	return 0;
+}
+
+static bool dev_is_bound(const struct config *c, const struct prepared *p)
+{
+	for (size_t i = 0; i < c->mount_count; i++) {
+		if (!strcmp(c->mounts[i].destination, "/dev") && p->mounts[i].options.bind)
+			return true;
+	}
+	return false;
+}
+
+static int make_links(int rootfs, struct rt_error *err)
+{
+	cleanup_fd int dev = target_open(rootfs, "/dev", true, TARGET_REFUSE, err);
+	if (dev < 0)
+		return dev;
+	for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+		if (symlinkat(links[i].target, dev, links[i].name) < 0 && errno != EEXIST)
+			return rt_fail_errno(err, "link /dev/%s", links[i].name);
+	}
+	return 0;
+}
+
+int devices_populate(const struct config *c, const struct prepared *p, struct rt_error *err)
+{
+	if (dev_is_bound(c, p))
+		return 0;
+	int r = 0;
+	for (int i = 0; r == 0 && i < DEFAULT_DEVICES; i++)
+		r = p->bind_devices ? bind_device(p->rootfs, default_device_specs[i].path, p->default_devices[i], err)
+				    : make_device(p->rootfs, &default_device_specs[i], err);
+	for (size_t i = 0; r == 0 && i < c->device_count; i++)
+		r = p->bind_devices ? bind_device(p->rootfs, c->devices[i].path, p->devices[i], err) : make_device(p->rootfs, &c->devices[i], err);
+	return r < 0 ? r : make_links(p->rootfs, err);
+}

@@ -1,0 +1,63 @@
+#include "runtime/exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+static const char *search_path(const struct process_spec *p)
+{
+	for (size_t i = 0; i < p->env.count; i++) {
+		if (!strncmp(p->env.at[i], "PATH=", 5))
+			return p->env.at[i] + 5;
+	}
+	return DEFAULT_PATH;
+}
+
+static int check(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EACCES;
+	/* By effective ids and capabilities, as exec judges. */
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+int exec_find(const struct process_spec *p, struct program *out, struct rt_error *err)
+{
+	const char *name = p->args.at[0];
+	int found = -ENOENT;
+	if (strchr(name, '/')) {
+		if (snprintf(out->path, sizeof out->path, "%s", name) >= (int)sizeof out->path)
+			found = -ENAMETOOLONG;
+		else
+			found = check(out->path);
+		return found < 0 ? rt_fail(err, found, "exec %s", name) : 0;
+	}
+	for (const char *dir = search_path(p);; dir++) {
+		size_t n = strcspn(dir, ":");
+		int len = snprintf(out->path, sizeof out->path, "%.*s%s%s", (int)n, dir, n ? "/" : "./", name);
+		if (len > 0 && len < (int)sizeof out->path) {
+			int r = check(out->path);
+			if (r == 0)
+				return 0;
+			if (r == -EACCES)
+				found = r;
+		}
+		dir += n;
+		if (!*dir)
+			return rt_fail(err, found, "exec %s: not found in PATH", name);
+	}
+}
+
+int exec_program(const struct process_spec *p, const struct program *program, struct rt_error *err)
+{
+	execve(program->path, (char *const *)p->args.at, (char *const *)p->env.at);
+	return rt_fail_errno(err, "exec %s", program->path);
+}

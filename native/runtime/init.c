@@ -1,0 +1,226 @@
+#include "runtime/init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/close_range.h>
+#include <linux/keyctl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/fs.h"
+#include "common/scope.h"
+#include "runtime/caps.h"
+#include "runtime/exec.h"
+#include "runtime/namespaces.h"
+#include "runtime/rootfs.h"
+#include "runtime/sync.h"
+
+static int reset_signals(struct rt_error *err)
+{
+	/* Handlers fell away with CLONE_CLEAR_SIGHAND; the mask did not. */
+	sigset_t none;
+	sigemptyset(&none);
+	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+		return rt_fail_errno(err, "reset the signal mask");
+	return 0;
+}
+
+/* Root of the user namespace, so that whatever is made from here on belongs to it. */
+static int become_root(const struct config *c, struct rt_error *err)
+{
+	if (!ns_has(c, NS_USER) && !c->ns.path[NS_USER])
+		return 0;
+	if (syscall(SYS_setgroups, 0, NULL) < 0)
+		return rt_fail_errno(err, "drop supplementary groups");
+	if (ns_host_id(&c->gid_maps, 0) >= 0 && syscall(SYS_setresgid, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "become the user namespace's root group");
+	if (ns_host_id(&c->uid_maps, 0) >= 0 && syscall(SYS_setresuid, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "become the user namespace's root");
+	return 0;
+}
+
+static int join_session_keyring(struct rt_error *err)
+{
+	/* Else the host session's keys would be the container's. */
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+		return rt_fail_errno(err, "make a session keyring");
+	return 0;
+}
+
+static int set_names(const struct config *c, struct rt_error *err)
+{
+	if (c->hostname && sethostname(c->hostname, strlen(c->hostname)) < 0)
+		return rt_fail_errno(err, "set the host name");
+	if (c->domainname && setdomainname(c->domainname, strlen(c->domainname)) < 0)
+		return rt_fail_errno(err, "set the domain name");
+	return 0;
+}
+
+/* By the host's /proc, before the image's files are in sight: no write can be led astray. */
+static int set_sysctls(const struct config *c, struct rt_error *err)
+{
+	for (size_t i = 0; i < c->sysctl_count; i++) {
+		char path[512] = "/proc/sys/";
+		size_t n = strlen(path), len = strlen(c->sysctls[i].key);
+		if (n + len >= sizeof path)
+			return rt_fail(err, ENAMETOOLONG, "sysctl %s", c->sysctls[i].key);
+		for (size_t k = 0; k <= len; k++)
+			path[n + k] = c->sysctls[i].key[k] == '.' ? '/' : c->sysctls[i].key[k];
+		int r = fs_write_at(AT_FDCWD, path, c->sysctls[i].value);
+		if (r < 0)
+			return rt_fail(err, r, "set sysctl %s", c->sysctls[i].key);
+	}
+	return 0;
+}
+
+/*
+ * Moves the runtime's own descriptors above those that the program keeps, and closes all others. From here on no
+ * descriptor leads to anything but sockets: a working directory of /proc/self/fd/N finds nothing (CVE-2024-21626).
+ */
+static int close_others(struct init_args *a, struct rt_error *err)
+{
+	int *own[] = { &a->sync_fd, &a->start_fd };
+	int keep = 3 + a->preserve_fds;
+	for (size_t i = 0; i < 2; i++) {
+		if (*own[i] < 0)
+			continue;
+		/* Twice: first out of the way of each other, then to the lowest places. */
+		int high = fcntl(*own[i], F_DUPFD_CLOEXEC, keep + 2);
+		if (high < 0)
+			return rt_fail_errno(err, "move a descriptor");
+		*own[i] = high;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		if (*own[i] < 0)
+			continue;
+		if (dup3(*own[i], keep, O_CLOEXEC) < 0)
+			return rt_fail_errno(err, "move a descriptor");
+		*own[i] = keep++;
+	}
+	if (syscall(SYS_close_range, (unsigned)keep, ~0U, 0) < 0)
+		return rt_fail_errno(err, "close descriptors");
+	return 0;
+}
+
+static int set_user(const struct process_spec *p, struct rt_error *err)
+{
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "keep capabilities");
+	if (syscall(SYS_setgroups, p->group_count, p->groups) < 0)
+		return rt_fail_errno(err, "set supplementary groups");
+	if (syscall(SYS_setresgid, p->gid, p->gid, p->gid) < 0)
+		return rt_fail_errno(err, "become group %u", p->gid);
+	if (syscall(SYS_setresuid, p->uid, p->uid, p->uid) < 0)
+		return rt_fail_errno(err, "become user %u", p->uid);
+	umask(p->umask);
+	return 0;
+}
+
+static int enter_cwd(const struct process_spec *p, struct rt_error *err)
+{
+	char where[4096];
+	cleanup_fd int fd = fs_openat2(AT_FDCWD, p->cwd, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_MAGICLINKS);
+	if (fd < 0 || fchdir(fd) < 0)
+		return rt_fail(err, fd < 0 ? fd : errno, "enter the working directory %s", p->cwd);
+	/* The bare call: "(unreachable)" is how the kernel names a place outside the root. */
+	long n = syscall(SYS_getcwd, where, sizeof where);
+	if (n < 0 || where[0] != '/')
+		return rt_fail(err, EPERM, "the working directory %s is outside the container", p->cwd);
+	return 0;
+}
+
+/* Waits for `start`; returns the descriptor on which to report a failed exec. */
+static int wait_for_start(struct init_args *a, struct rt_error *err)
+{
+	struct sync_message m;
+	int r;
+	if ((r = sync_send(a->sync_fd, SYNC_READY, err)) < 0)
+		return r;
+	if (a->start_fd < 0) {
+		r = sync_expect(a->sync_fd, SYNC_GO, &m, err);
+		return r < 0 ? r : a->sync_fd;
+	}
+	close(a->sync_fd);
+	for (;;) {
+		int caller = (int)retry_eintr(accept4(a->start_fd, NULL, NULL, SOCK_CLOEXEC));
+		if (caller < 0)
+			return rt_fail_errno(err, "wait for start");
+		if (sync_expect(caller, SYNC_GO, &m, err) == 0) {
+			close(a->start_fd);
+			a->sync_fd = caller;
+			return caller;
+		}
+		/* A caller that went away before it said anything. */
+		*err = (struct rt_error){ 0 };
+		close(caller);
+	}
+}
+
+/* The steps in the only order that works; none can be undone. */
+static int become_container(struct init_args *a, struct rt_error *err)
+{
+	const struct config *c = a->config;
+	const struct process_spec *p = &c->process;
+	struct sync_message m;
+	struct program program;
+	int r;
+
+	/* 1. The runtime has written the id maps and moved this process into its cgroup. */
+	if ((r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
+		return r;
+	/* 2. Nobody in the container may trace or inspect this process while it still has the host in its hands. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "bar tracing");
+	if ((r = reset_signals(err)) < 0 || (r = become_root(c, err)) < 0)
+		return r;
+	setsid();
+	umask(0);
+	if ((r = join_session_keyring(err)) < 0)
+		return r;
+	/* 3. The cgroup namespace takes the current cgroup as its root, so it comes after the move. */
+	if (ns_has(c, NS_CGROUP) && unshare(CLONE_NEWCGROUP) < 0)
+		return rt_fail_errno(err, "make a cgroup namespace");
+	/* 4. What belongs to the other namespaces, while the host's /proc is there to write to. */
+	if ((r = set_names(c, err)) < 0 || (ns_has(c, NS_NET) && (r = ns_loopback_up(err)) < 0) || (r = set_sysctls(c, err)) < 0)
+		return r;
+	/* 5. The file system. New proc and sysfs mounts need the host's in sight, so all come before the pivot. */
+	if ((r = rootfs_build(c, a->prepared, a->cgroups, err)) < 0 || (r = rootfs_enter(c, a->prepared, err)) < 0)
+		return r;
+	/* 6. Nothing of the host stays open. */
+	if ((r = close_others(a, err)) < 0)
+		return r;
+	/* 7. Without no_new_privs the filter needs CAP_SYS_ADMIN, so it must allow what follows. */
+	if ((r = caps_apply_bounding(p, err)) < 0)
+		return r;
+	if (a->filter && !p->no_new_privileges && (r = seccomp_load(a->filter, err)) < 0)
+		return r;
+	/* 8. The user, then exactly the capabilities asked for. */
+	if ((r = set_user(p, err)) < 0 || (r = caps_apply_sets(p, err)) < 0)
+		return r;
+	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "set no_new_privs");
+	/* 9. As the user: what it may not enter or run, it does not. */
+	if ((r = enter_cwd(p, err)) < 0 || (r = exec_find(p, &program, err)) < 0)
+		return r;
+	/* 10. Wait, then go. */
+	if ((r = wait_for_start(a, err)) < 0)
+		return r;
+	if (a->filter && p->no_new_privileges && (r = seccomp_load(a->filter, err)) < 0)
+		return r;
+	return exec_program(p, &program, err);
+}
+
+_Noreturn void init_main(struct init_args *a)
+{
+	struct rt_error err = { 0 };
+	if (become_container(a, &err) < 0)
+		sync_send_error(a->sync_fd, &err);
+	_exit(255);
+}

@@ -1,0 +1,22 @@
+/* The container's first process, from clone to exec. See sync.h for what it says to the runtime. */
+#ifndef BERTH_RUNTIME_INIT_H
+#define BERTH_RUNTIME_INIT_H
+
+#include "runtime/prepare.h"
+#include "runtime/seccomp.h"
+
+struct init_args {
+	const struct config *config;
+	struct prepared *prepared;
+	const struct cgroups *cgroups;
+	int ns_fds[NS_KINDS];               /* namespaces to join; -1 */
+	const struct seccomp_filter *filter; /* NULL: none */
+	int sync_fd;
+	int start_fd;                       /* listening socket on which `start` calls; -1: start at once after READY's GO */
+	int preserve_fds;                   /* descriptors from 3 that the program keeps */
+};
+
+/* Never returns: becomes the program, or reports why not and exits. */
+_Noreturn void init_main(struct init_args *a);
+
+#endif

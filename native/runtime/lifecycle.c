@@ -1,0 +1,154 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/cgroup.h"
+#include "common/fs.h"
+#include "common/scope.h"
+#include "runtime/cgroups.h"
+#include "runtime/container.h"
+#include "runtime/state.h"
+#include "runtime/sync.h"
+
+static void state_free_scope(struct state *s)
+{
+	state_free(s);
+}
+#define cleanup_state __attribute__((cleanup(state_free_scope)))
+
+static int open_container(const struct container_options *o, bool exclusive, struct state *s, struct rt_error *err)
+{
+	int r = state_check_id(o->id, err);
+	if (r < 0)
+		return r;
+	cleanup_fd int dir = state_open(o->root, o->id, exclusive, err);
+	if (dir < 0 || (r = state_load(dir, s, err)) < 0)
+		return dir < 0 ? dir : r;
+	return take_fd(&dir);
+}
+
+int container_start(const struct container_options *o, struct rt_error *err)
+{
+	cleanup_state struct state s = { 0 };
+	cleanup_fd int dir = open_container(o, true, &s, err);
+	if (dir < 0)
+		return dir;
+	enum status now = state_status(dir, &s);
+	if (now != STATUS_CREATED)
+		return rt_fail(err, EINVAL, "container %s is %s, not created", o->id, status_name(now));
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	snprintf(addr.sun_path, sizeof addr.sun_path, "/proc/self/fd/%d/%s", dir, STATE_START_SOCKET);
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
+		return rt_fail_errno(err, "start container %s", o->id);
+	struct sync_message m;
+	int r = sync_send(fd, SYNC_GO, err);
+	if (unlinkat(dir, STATE_START_SOCKET, 0) < 0 && r == 0)
+		r = rt_fail_errno(err, "start container %s", o->id);
+	/* The exec closes the socket; a failed one says why. */
+	return r < 0 ? r : sync_receive(fd, &m, err);
+}
+
+int container_state(const struct container_options *o, struct rt_error *err)
+{
+	cleanup_state struct state s = { 0 };
+	cleanup_fd int dir = open_container(o, false, &s, err);
+	if (dir < 0)
+		return dir;
+	enum status now = state_status(dir, &s);
+	struct json_out out = { 0 };
+	json_out_open(&out, '{');
+	json_out_key(&out, "ociVersion");
+	json_out_str(&out, s.oci_version ? s.oci_version : "1.0.2");
+	json_out_key(&out, "id");
+	json_out_str(&out, o->id);
+	json_out_key(&out, "status");
+	json_out_str(&out, status_name(now));
+	json_out_key(&out, "pid");
+	json_out_int(&out, now == STATUS_CREATED || now == STATUS_RUNNING ? s.pid : 0);
+	json_out_key(&out, "bundle");
+	json_out_str(&out, s.bundle ? s.bundle : "");
+	json_out_key(&out, "rootfs");
+	json_out_str(&out, s.rootfs ? s.rootfs : "");
+	json_out_key(&out, "created");
+	json_out_str(&out, s.created);
+	if (s.annotations) {
+		json_out_key(&out, "annotations");
+		json_out_node(&out, s.annotations);
+	}
+	json_out_close(&out, '}');
+	cleanup_free char *text = json_out_finish(&out);
+	if (!text)
+		return rt_fail(err, ENOMEM, "state of %s", o->id);
+	if (printf("%s\n", text) < 0 || fflush(stdout) != 0)
+		return rt_fail_errno(err, "write the state");
+	return 0;
+}
+
+int container_kill(const struct container_options *o, struct rt_error *err)
+{
+	cleanup_state struct state s = { 0 };
+	cleanup_fd int dir = open_container(o, true, &s, err);
+	if (dir < 0)
+		return dir;
+	if (o->all && s.cgroups_path) {
+		struct cg_layout layout;
+		int r = cg_detect(&layout, err);
+		if (r < 0)
+			return r;
+		return o->signal == SIGKILL ? cgroups_kill(&layout, s.cgroups_path, err) : cgroups_signal(&layout, s.cgroups_path, o->signal, err);
+	}
+	cleanup_fd int fd = state_pidfd(&s);
+	if (fd == -ESRCH)
+		return rt_fail(err, EINVAL, "container %s is not running", o->id);
+	if (fd < 0)
+		return rt_fail(err, fd, "open the process of %s", o->id);
+	if (syscall(SYS_pidfd_send_signal, fd, o->signal, NULL, 0) < 0)
+		return rt_fail_errno(err, "signal container %s", o->id);
+	return 0;
+}
+
+/* The pid namespace dies with its first process; others need every process of the cgroup killed. */
+static int kill_everything(const struct state *s, const struct cg_layout *layout, struct rt_error *err)
+{
+	cleanup_fd int fd = state_pidfd(s);
+	if (fd >= 0) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+			return rt_fail_errno(err, "kill the container's process");
+		if (poll(&p, 1, CGROUPS_REMOVE_MS) == 0)
+			return rt_fail(err, EBUSY, "the container's process does not die");
+	}
+	if (s->own_pid_ns || !s->cgroups_path)
+		return 0;
+	return cgroups_kill(layout, s->cgroups_path, err);
+}
+
+int container_delete(const struct container_options *o, struct rt_error *err)
+{
+	cleanup_state struct state s = { 0 };
+	int r;
+	cleanup_fd int dir = open_container(o, true, &s, err);
+	if (dir == -ENOENT && o->force) {
+		*err = (struct rt_error){ 0 };
+		return 0;
+	}
+	if (dir < 0)
+		return dir;
+	enum status now = state_status(dir, &s);
+	if (now != STATUS_STOPPED && !o->force)
+		return rt_fail(err, EINVAL, "container %s is %s, not stopped", o->id, status_name(now));
+	if (s.cgroups_path) {
+		struct cg_layout layout;
+		if ((r = cg_detect(&layout, err)) < 0 || (r = kill_everything(&s, &layout, err)) < 0 || (r = cgroups_remove(&layout, s.cgroups_path, err)) < 0)
+			return r;
+	}
+	return state_remove(o->root, o->id, dir, err);
+}

@@ -1,0 +1,111 @@
+#include "runtime/prepare.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "common/scope.h"
+#include "runtime/mount-api.h"
+
+const struct device_spec default_device_specs[DEFAULT_DEVICES] = {
+	[DEVICE_NULL] = { "/dev/null", 'c', 1, 3, 0666, 0, 0 },     [DEVICE_ZERO] = { "/dev/zero", 'c', 1, 5, 0666, 0, 0 },
+	[DEVICE_FULL] = { "/dev/full", 'c', 1, 7, 0666, 0, 0 },     [DEVICE_RANDOM] = { "/dev/random", 'c', 1, 8, 0666, 0, 0 },
+	[DEVICE_URANDOM] = { "/dev/urandom", 'c', 1, 9, 0666, 0, 0 }, [DEVICE_TTY] = { "/dev/tty", 'c', 5, 0, 0666, 0, 0 },
+};
+
+/* A copy of the tree at path that shares nothing with the host's mounts: later mounts inside must not reach the host. */
+static int clone_tree(int dirfd, const char *path, bool recursive, unsigned long propagation, bool propagation_tree, struct rt_error *err)
+{
+	cleanup_fd int tree = sys_open_tree(dirfd, path, OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0));
+	if (tree < 0)
+		return rt_fail_errno(err, "open %s to mount it", path);
+	if (propagation == 0 || !propagation_tree) {
+		if (sys_mount_setattr(tree, recursive ? AT_RECURSIVE : 0, 0, 0, propagation == MS_SLAVE || propagation == MS_SHARED ? MS_SLAVE : MS_PRIVATE) < 0)
+			return rt_fail_errno(err, "set the propagation of %s", path);
+	}
+	if (propagation && sys_mount_setattr(tree, propagation_tree ? AT_RECURSIVE : 0, 0, 0, propagation) < 0)
+		return rt_fail_errno(err, "set the propagation of %s", path);
+	return take_fd(&tree);
+}
+
+static int is_directory(int fd, bool *out, struct rt_error *err, const char *path)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return rt_fail_errno(err, "stat %s", path);
+	*out = S_ISDIR(st.st_mode);
+	return 0;
+}
+
+static int prepare_bind(const struct mount_spec *m, int bundle_fd, struct prepared_mount *p, struct rt_error *err)
+{
+	const struct mount_options *o = &p->options;
+	if (!m->source || !*m->source)
+		return rt_fail(err, EINVAL, "bind mount at %s has no source", m->destination);
+	p->tree = clone_tree(bundle_fd, m->source, o->recursive, o->propagation, o->propagation_tree, err);
+	if (p->tree < 0)
+		return p->tree;
+	if ((o->set_tree || o->clear_tree) && sys_mount_setattr(p->tree, AT_RECURSIVE, o->set_tree, o->clear_tree, 0) < 0)
+		return rt_fail_errno(err, "set the options of %s", m->source);
+	if ((o->set || o->clear) && sys_mount_setattr(p->tree, 0, o->set, o->clear, 0) < 0)
+		return rt_fail_errno(err, "set the options of %s", m->source);
+	return is_directory(p->tree, &p->is_directory, err, m->source);
+}
+
+static int prepare_device(const struct device_spec *d, struct rt_error *err)
+{
+	cleanup_fd int tree = sys_open_tree(AT_FDCWD, d->path, OPEN_TREE_CLONE);
+	struct stat st;
+	if (tree < 0 || fstat(tree, &st) < 0)
+		return rt_fail_errno(err, "open device %s", d->path);
+	mode_t type = d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
+	if ((st.st_mode & S_IFMT) != type || (type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
+		return rt_fail(err, EINVAL, "the host's %s is not the device %c %u:%u", d->path, d->type, d->major, d->minor);
+	if (sys_mount_setattr(tree, 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE) < 0)
+		return rt_fail_errno(err, "set the options of %s", d->path);
+	return take_fd(&tree);
+}
+
+static int prepare_devices(struct config *c, struct prepared *p, struct rt_error *err)
+{
+	p->bind_devices = ns_has(c, NS_USER) || c->ns.path[NS_USER];
+	p->devices = config_alloc(c, c->device_count, sizeof *p->devices);
+	if (!p->devices)
+		return rt_fail(err, ENOMEM, "prepare devices");
+	p->mask_file = -1;
+	if (c->masked_paths.count && (p->mask_file = prepare_device(&default_device_specs[DEVICE_NULL], err)) < 0)
+		return p->mask_file;
+	for (int i = 0; p->bind_devices && i < DEFAULT_DEVICES; i++) {
+		if ((p->default_devices[i] = prepare_device(&default_device_specs[i], err)) < 0)
+			return p->default_devices[i];
+	}
+	for (size_t i = 0; p->bind_devices && i < c->device_count; i++) {
+		if ((p->devices[i] = prepare_device(&c->devices[i], err)) < 0)
+			return p->devices[i];
+	}
+	return 0;
+}
+
+int prepare_host(struct config *c, int bundle_fd, struct prepared *p, struct rt_error *err)
+{
+	*p = (struct prepared){ .rootfs = -1 };
+	p->mounts = config_alloc(c, c->mount_count, sizeof *p->mounts);
+	if (!p->mounts)
+		return rt_fail(err, ENOMEM, "prepare mounts");
+	p->rootfs = clone_tree(bundle_fd, c->rootfs, true, c->rootfs_propagation == MS_SLAVE ? MS_SLAVE : MS_PRIVATE, true, err);
+	if (p->rootfs < 0)
+		return p->rootfs;
+	bool directory;
+	int r = is_directory(p->rootfs, &directory, err, c->rootfs);
+	if (r == 0 && !directory)
+		r = rt_fail(err, ENOTDIR, "root file system %s", c->rootfs);
+	for (size_t i = 0; r == 0 && i < c->mount_count; i++) {
+		p->mounts[i].tree = -1;
+		r = mount_options_parse(&c->mounts[i], &p->mounts[i].options, err);
+		if (r == 0 && p->mounts[i].options.bind)
+			r = prepare_bind(&c->mounts[i], bundle_fd, &p->mounts[i], err);
+	}
+	return r < 0 ? r : prepare_devices(c, p, err);
+}

@@ -1,0 +1,33 @@
+/*
+ * What the runtime opens on the host's side, with the host's rights, before the container's process exists: detached,
+ * finished mount trees of the root file system, of every bind mount and of device nodes. The process inside only attaches
+ * them, so no host path is ever looked up with the container's rights or within its file system.
+ */
+#ifndef BERTH_RUNTIME_PREPARE_H
+#define BERTH_RUNTIME_PREPARE_H
+
+#include "runtime/cgroups.h"
+#include "runtime/mount-options.h"
+
+struct prepared_mount {
+	struct mount_options options;
+	int tree;          /* bind mounts: a detached tree. A tmpfs that turns read-only at the end: its mount. Else -1 */
+	bool is_directory;
+};
+
+/* Devices that stand in every container's /dev (runtime-spec "Default Devices"). */
+enum { DEVICE_NULL, DEVICE_ZERO, DEVICE_FULL, DEVICE_RANDOM, DEVICE_URANDOM, DEVICE_TTY, DEFAULT_DEVICES };
+extern const struct device_spec default_device_specs[DEFAULT_DEVICES];
+
+struct prepared {
+	int rootfs;                     /* detached tree, private to the container */
+	struct prepared_mount *mounts;  /* one for each of config.mounts */
+	bool bind_devices;              /* device nodes are bound, not made: a user namespace bars mknod */
+	int default_devices[DEFAULT_DEVICES]; /* trees, when bind_devices */
+	int mask_file;                  /* a tree of /dev/null to mask files with; -1 when none are masked */
+	int *devices;                   /* trees, one for each of config.devices, when bind_devices */
+};
+
+must_check int prepare_host(struct config *c, int bundle_fd, struct prepared *out, struct rt_error *err);
+
+#endif

@@ -1,0 +1,101 @@
+#include "runtime/spawn.h"
+
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/scope.h"
+#include "runtime/namespaces.h"
+#include "runtime/sync.h"
+
+static pid_t clone_process(uint64_t flags, int cgroup_fd)
+{
+	struct clone_args args = { .flags = flags | CLONE_CLEAR_SIGHAND, .exit_signal = (flags & CLONE_PARENT) ? 0 : SIGCHLD };
+	if (cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)cgroup_fd;
+	}
+	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+/* All but the cgroup namespace, which init makes once it is in its cgroup. */
+static uint64_t created_flags(const struct config *c)
+{
+	return ns_flags(c->ns.create & ~(1u << NS_CGROUP));
+}
+
+static unsigned joined(const struct config *c)
+{
+	unsigned set = 0;
+	for (int k = 0; k < NS_KINDS; k++)
+		set |= c->ns.path[k] ? 1u << k : 0;
+	return set;
+}
+
+static _Noreturn void join_and_init(struct init_args *a)
+{
+	struct rt_error err = { 0 };
+	unsigned late = joined(a->config) & ~(1u << NS_USER | 1u << NS_PID);
+	if (ns_join(a->ns_fds, late, &err) < 0) {
+		sync_send_error(a->sync_fd, &err);
+		_exit(255);
+	}
+	init_main(a);
+}
+
+/*
+ * A process in between: only the children of the process that joins a pid namespace are in it, and namespaces belong to the
+ * user namespace that their maker is in. Its child is the runtime's, by CLONE_PARENT.
+ */
+static _Noreturn void between(struct init_args *a)
+{
+	struct rt_error err = { 0 };
+	int r = ns_join(a->ns_fds, joined(a->config) & (1u << NS_USER | 1u << NS_PID), &err);
+	if (r == 0) {
+		pid_t pid = clone_process(created_flags(a->config) | CLONE_PARENT, -1);
+		if (pid == 0)
+			join_and_init(a);
+		r = pid < 0 ? rt_fail_errno(&err, "start the container's process") : sync_send_pid(a->sync_fd, pid, &err);
+		if (r < 0 && pid > 0)
+			kill(pid, SIGKILL);
+	}
+	if (r < 0)
+		sync_send_error(a->sync_fd, &err);
+	_exit(r < 0 ? 1 : 0);
+}
+
+static int spawn_between(struct init_args *a, int sync_fd, pid_t *pid, struct rt_error *err)
+{
+	struct sync_message m;
+	pid_t helper = clone_process(0, -1);
+	if (helper < 0)
+		return rt_fail_errno(err, "start a process");
+	if (helper == 0)
+		between(a);
+	/* Init waits for GO until after this, so the first word is the helper's; the runtime's own copy of the far end closes later. */
+	int r = sync_expect(sync_fd, SYNC_PID, &m, err);
+	retry_eintr(waitpid(helper, NULL, 0));
+	*pid = r < 0 ? 0 : m.pid;
+	return r;
+}
+
+int spawn_init(struct init_args *a, int sync_fd, pid_t *pid, bool *in_v2, struct rt_error *err)
+{
+	const struct config *c = a->config;
+	*in_v2 = false;
+	if (c->ns.path[NS_USER] || c->ns.path[NS_PID])
+		return spawn_between(a, sync_fd, pid, err);
+	pid_t child = clone_process(created_flags(c), a->cgroups->v2_fd);
+	*in_v2 = child >= 0 && a->cgroups->v2_fd >= 0;
+	if (child < 0 && a->cgroups->v2_fd >= 0 && errno != ENOSPC && errno != EAGAIN)
+		child = clone_process(created_flags(c), -1);
+	if (child < 0)
+		return rt_fail_errno(err, "start the container's process");
+	if (child == 0)
+		join_and_init(a);
+	*pid = child;
+	return 0;
+}

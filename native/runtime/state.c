@@ -1,0 +1,210 @@
+#include "runtime/state.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/fs.h"
+#include "common/scope.h"
+
+#define STATE_MAX_BYTES (4u << 20)
+
+int state_check_id(const char *id, struct rt_error *err)
+{
+	size_t n = strlen(id);
+	bool ok = n > 0 && n <= 200 && strcmp(id, ".") && strcmp(id, "..");
+	for (const char *p = id; ok && *p; p++)
+		ok = (isalnum((unsigned char)*p) || strchr("_+-.", *p)) && !((unsigned char)*p & 0x80);
+	return ok ? 0 : rt_fail(err, EINVAL, "invalid container id \"%s\"", id);
+}
+
+static int path_of(const char *root, const char *id, char *out, struct rt_error *err)
+{
+	int n = snprintf(out, PATH_MAX, "%s/%s", root, id);
+	return n < 0 || n >= PATH_MAX ? rt_fail(err, ENAMETOOLONG, "state of %s", id) : 0;
+}
+
+int state_make(const char *root, const char *id, struct rt_error *err)
+{
+	char path[PATH_MAX];
+	int r = path_of(root, id, path, err);
+	if (r < 0)
+		return r;
+	if (mkdir(path, 0700) < 0) {
+		if (errno == EEXIST)
+			return rt_fail(err, EEXIST, "container %s exists", id);
+		if (errno != ENOENT)
+			return rt_fail_errno(err, "create %s", path);
+		if ((r = fs_mkdir_p(root, 0700, err)) < 0)
+			return r;
+		if (mkdir(path, 0700) < 0)
+			return rt_fail_errno(err, "create %s", path);
+	}
+	cleanup_fd int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0 || retry_eintr(flock(dir, LOCK_EX)) < 0)
+		return rt_fail_errno(err, "lock %s", path);
+	return take_fd(&dir);
+}
+
+int state_open(const char *root, const char *id, bool exclusive, struct rt_error *err)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int r = path_of(root, id, path, err);
+	if (r < 0)
+		return r;
+	cleanup_fd int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return rt_fail(err, errno, errno == ENOENT ? "container %s does not exist" : "open the state of %s", id);
+	if (retry_eintr(flock(dir, exclusive ? LOCK_EX : LOCK_SH)) < 0)
+		return rt_fail_errno(err, "lock %s", path);
+	/* Removed while this process waited for the lock. */
+	if (fstat(dir, &st) < 0 || st.st_nlink == 0)
+		return rt_fail(err, ENOENT, "container %s does not exist", id);
+	return take_fd(&dir);
+}
+
+int state_remove(const char *root, const char *id, int dir, struct rt_error *err)
+{
+	char path[PATH_MAX];
+	int r = path_of(root, id, path, err);
+	if (r < 0)
+		return r;
+	if (unlinkat(dir, STATE_START_SOCKET, 0) < 0 && errno != ENOENT)
+		return rt_fail_errno(err, "remove the start socket of %s", id);
+	if (unlinkat(dir, "state.json", 0) < 0 && errno != ENOENT)
+		return rt_fail_errno(err, "remove the state of %s", id);
+	if (rmdir(path) == 0 || errno == ENOENT)
+		return 0;
+	/* A writer that was killed leaves its temporary file. */
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			unlinkat(dir, e->d_name, 0);
+	}
+	return rmdir(path) < 0 ? rt_fail_errno(err, "remove %s", path) : 0;
+}
+
+int state_save(int dir, const struct state *s, struct rt_error *err)
+{
+	struct json_out o = { 0 };
+	json_out_open(&o, '{');
+	json_out_key(&o, "ociVersion");
+	json_out_str(&o, s->oci_version);
+	json_out_key(&o, "id");
+	json_out_str(&o, s->id);
+	json_out_key(&o, "pid");
+	json_out_int(&o, s->pid);
+	json_out_key(&o, "startTime");
+	json_out_uint(&o, s->start_time);
+	json_out_key(&o, "bundle");
+	json_out_str(&o, s->bundle);
+	json_out_key(&o, "rootfs");
+	json_out_str(&o, s->rootfs);
+	json_out_key(&o, "cgroupsPath");
+	json_out_str(&o, s->cgroups_path);
+	json_out_key(&o, "created");
+	json_out_str(&o, s->created);
+	json_out_key(&o, "ownPidNamespace");
+	json_out_bool(&o, s->own_pid_ns);
+	if (s->annotations) {
+		json_out_key(&o, "annotations");
+		json_out_node(&o, s->annotations);
+	}
+	json_out_close(&o, '}');
+	size_t len = o.len;
+	cleanup_free char *text = json_out_finish(&o);
+	if (!text)
+		return rt_fail(err, ENOMEM, "save the state of %s", s->id);
+	return fs_write_atomic(dir, "state.json", text, len, 0600, err);
+}
+
+int state_load(int dir, struct state *s, struct rt_error *err)
+{
+	cleanup_free char *text = NULL;
+	size_t len;
+	*s = (struct state){ 0 };
+	if (faccessat(dir, "state.json", F_OK, 0) < 0 && errno == ENOENT)
+		return 0;
+	int r = fs_read_file(dir, "state.json", STATE_MAX_BYTES, &text, &len, err);
+	if (r < 0 || (r = json_parse(text, len, &s->doc, err)) < 0)
+		return r;
+	const struct json *root = json_root(s->doc);
+	int64_t pid = 0;
+	s->id = json_str(json_get(root, "id"), NULL);
+	s->oci_version = json_str(json_get(root, "ociVersion"), NULL);
+	s->bundle = json_str(json_get(root, "bundle"), NULL);
+	s->rootfs = json_str(json_get(root, "rootfs"), NULL);
+	s->cgroups_path = json_str(json_get(root, "cgroupsPath"), NULL);
+	s->created = json_str(json_get(root, "created"), NULL);
+	s->annotations = json_get(root, "annotations");
+	s->own_pid_ns = json_bool(json_get(root, "ownPidNamespace"), false);
+	if (!json_i64(json_get(root, "pid"), &pid) || !json_u64(json_get(root, "startTime"), &s->start_time))
+		return rt_fail(err, EPROTO, "state.json is damaged");
+	s->pid = (pid_t)pid;
+	return 0;
+}
+
+void state_free(struct state *s)
+{
+	json_free(s->doc);
+	s->doc = NULL;
+}
+
+uint64_t process_start_time(pid_t pid)
+{
+	char path[32], buf[1024];
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : retry_eintr(read(fd, buf, sizeof buf - 1));
+	if (n <= 0)
+		return 0;
+	buf[n] = 0;
+	/* The name may hold spaces and parentheses; the last one closes it. */
+	char *p = strrchr(buf, ')');
+	if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
+		return 0;
+	p += 2;
+	for (int field = 3; field < 22 && p; field++) {
+		p = strchr(p, ' ');
+		p += p != NULL;
+	}
+	return p ? strtoull(p, NULL, 10) : 0;
+}
+
+enum status state_status(int dir, const struct state *s)
+{
+	if (s->pid == 0)
+		return STATUS_CREATING;
+	if (process_start_time(s->pid) != s->start_time)
+		return STATUS_STOPPED;
+	return faccessat(dir, STATE_START_SOCKET, F_OK, 0) == 0 ? STATUS_CREATED : STATUS_RUNNING;
+}
+
+const char *status_name(enum status s)
+{
+	static const char *const names[] = { "creating", "created", "running", "stopped" };
+	return names[s];
+}
+
+int state_pidfd(const struct state *s)
+{
+	if (s->pid == 0)
+		return -ESRCH;
+	cleanup_fd int fd = (int)syscall(SYS_pidfd_open, s->pid, 0);
+	if (fd < 0)
+		return -errno;
+	/* Checked after the open: the pid cannot change hands behind a pidfd. */
+	if (process_start_time(s->pid) != s->start_time)
+		return -ESRCH;
+	return take_fd(&fd);
+}

@@ -1,0 +1,51 @@
+/*
+ * A container's record: the directory ROOT/ID, locked with flock(2) by whoever changes it.
+ *
+ *   state.json   written before anything is made for the container, and again when its process exists
+ *   start.sock   there while the container waits for `start`
+ */
+#ifndef BERTH_RUNTIME_STATE_H
+#define BERTH_RUNTIME_STATE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "runtime/config.h"
+
+#define STATE_START_SOCKET "start.sock"
+
+enum status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_STOPPED };
+
+struct state {
+	const char *id, *bundle, *rootfs, *cgroups_path, *created, *oci_version;
+	pid_t pid;           /* 0: none yet */
+	uint64_t start_time; /* of the process, field 22 of /proc/PID/stat: a reused pid has another */
+	bool own_pid_ns;     /* the container's processes end with its first */
+	const struct json *annotations;
+	struct json_doc *doc; /* owns the strings after state_load */
+};
+
+/* Letters, digits, '_', '+', '-', '.'; at most 200; neither "." nor "..". */
+must_check int state_check_id(const char *id, struct rt_error *err);
+
+/* Makes ROOT/ID and returns its descriptor, locked. EEXIST when the id is taken. */
+must_check int state_make(const char *root, const char *id, struct rt_error *err);
+/* Opens ROOT/ID, locked (shared unless exclusive). ENOENT when there is no such container. */
+must_check int state_open(const char *root, const char *id, bool exclusive, struct rt_error *err);
+/* Removes ROOT/ID with what it holds. */
+must_check int state_remove(const char *root, const char *id, int dir, struct rt_error *err);
+
+must_check int state_save(int dir, const struct state *s, struct rt_error *err);
+/* Fills *out; a directory that its maker left before writing gives pid 0 and NULLs. */
+must_check int state_load(int dir, struct state *out, struct rt_error *err);
+void state_free(struct state *s);
+
+enum status state_status(int dir, const struct state *s);
+const char *status_name(enum status s);
+
+/* Start time of a process; 0 when it is gone or a zombie. */
+uint64_t process_start_time(pid_t pid);
+/* A pidfd of the container's process, or -ESRCH when it has ended. */
+must_check int state_pidfd(const struct state *s);
+
+#endif
