@@ -1,0 +1,239 @@
+import { randomBytes } from 'node:crypto';
+import { renameSync, rmSync } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isValidDigest } from '@berth/core';
+import { parseImageConfig } from './image-config.js';
+import { LayerProgram } from './layer-program.js';
+import { layerSharing, reachable, type StoreUsage } from './layer-sharing.js';
+import type { PulledImage } from './pulled-image.js';
+
+/** A place from which a layer's or an image's bytes came, whole and verified. */
+export interface ContentSource {
+  readonly registry: string;
+  readonly digest: string;
+}
+
+/** What is known of an unpacked layer; kept beside it as layer.json. */
+export interface LayerRecord {
+  readonly diffId: string;
+  /** Disk space. */
+  readonly bytes: number;
+  readonly entries: number;
+  /** Length of the uncompressed archive. */
+  readonly archiveBytes: number;
+  readonly sources: readonly ContentSource[];
+}
+
+/** What is known of an image; kept as images/HEX.json. */
+export interface ImageRecord {
+  readonly digest: string;
+  readonly manifestDigest: string;
+  /** The configuration's text, as the registry served it. */
+  readonly config: string;
+  /** Lowest first. */
+  readonly layers: readonly { readonly digest: string; readonly diffId: string }[];
+  readonly sources: readonly ContentSource[];
+}
+
+export interface ContentStoreOptions {
+  /** Made when missing, for this process alone (0700): set-id files of the layers must not be in other users' reach. */
+  readonly dir: string;
+  readonly berthLayerPath: string;
+}
+
+export interface RemovedContent {
+  readonly images: readonly string[];
+  readonly layers: readonly string[];
+  readonly bytes: number;
+}
+
+const hexOf = (digest: string): string => digest.slice('sha256:'.length);
+
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function writeDurably(dir: string, name: string, text: string): Promise<void> {
+  const temporary = join(dir, `.${name}.${randomBytes(6).toString('hex')}`);
+  await writeFile(temporary, text, { mode: 0o600, flush: true });
+  await rename(temporary, join(dir, name));
+  await syncPath(dir);
+}
+
+/**
+ * Verified images and their unpacked layers on one machine's disk, owned by one process.
+ *
+ *     layers/HEX/fs           the tree of the layer whose diff id is sha256:HEX
+ *     layers/HEX/layer.json   a LayerRecord
+ *     images/HEX.json         an ImageRecord
+ *     tmp/                    what is being made or removed; emptied when the store is opened
+ *
+ * A layer and an image come into being by one rename, after everything of theirs is on disk, so that a crash leaves nothing but tmp/.
+ */
+export class ContentStore {
+  readonly #dir: string;
+  readonly #program: LayerProgram;
+  readonly #layers = new Map<string, LayerRecord>();
+  readonly #images = new Map<string, ImageRecord>();
+  readonly #pins = new Map<string, number>();
+
+  private constructor(options: ContentStoreOptions) {
+    this.#dir = options.dir;
+    this.#program = new LayerProgram(options.berthLayerPath);
+  }
+
+  static async open(options: ContentStoreOptions): Promise<ContentStore> {
+    const store = new ContentStore(options);
+    await mkdir(options.dir, { recursive: true, mode: 0o700 });
+    for (const part of ['layers', 'images', 'tmp']) await mkdir(join(options.dir, part), { recursive: true, mode: 0o700 });
+    for (const leftover of await readdir(join(options.dir, 'tmp'))) await store.#program.remove(join(options.dir, 'tmp', leftover));
+    await store.#load();
+    return store;
+  }
+
+  /** The image of that digest, if all of it is here. Says nothing of who may use it: `ImagePuller` asks the registry. */
+  image(digest: string): PulledImage | undefined {
+    const record = this.#images.get(digest);
+    if (!record || !this.hasAll(digest)) return undefined;
+    const layers = record.layers.map((layer) => ({
+      ...layer,
+      dir: this.layerDir(layer.diffId),
+      bytes: this.#layers.get(layer.diffId)?.bytes ?? 0,
+    }));
+    return { digest, manifestDigest: record.manifestDigest, config: parseImageConfig(Buffer.from(record.config)), layers };
+  }
+
+  /** Whether the image and all its layers are on this machine. */
+  hasAll(digest: string): boolean {
+    return this.#images.get(digest)?.layers.every(({ diffId }) => this.#layers.has(diffId)) ?? false;
+  }
+
+  imageRecord(digest: string): ImageRecord | undefined {
+    return this.#images.get(digest);
+  }
+
+  layerRecord(diffId: string): LayerRecord | undefined {
+    return this.#layers.get(diffId);
+  }
+
+  /** Diff ids of all layers, for a scheduler that places runs near their bytes. */
+  layerIds(): readonly string[] {
+    return [...this.#layers.keys()];
+  }
+
+  layerDir(diffId: string): string {
+    return join(this.#dir, 'layers', hexOf(diffId), 'fs');
+  }
+
+  /** Keeps layers from `removeUnused` until the returned function is called. */
+  pin(diffIds: readonly string[]): () => void {
+    for (const id of diffIds) this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
+    return () => {
+      for (const id of diffIds) {
+        const left = (this.#pins.get(id) ?? 1) - 1;
+        if (left > 0) this.#pins.set(id, left);
+        else this.#pins.delete(id);
+      }
+    };
+  }
+
+  /** Adds a layer: `fill` puts its verified tree into the directory that it is given, on disk when it returns. Nothing of it remains when it throws. */
+  async addLayer(diffId: string, fill: (program: LayerProgram, dir: string) => Promise<Omit<LayerRecord, 'diffId'>>): Promise<LayerRecord> {
+    const temporary = join(this.#dir, 'tmp', randomBytes(12).toString('hex'));
+    try {
+      await mkdir(temporary, { mode: 0o700 });
+      await mkdir(join(temporary, 'fs'), { mode: 0o755 });
+      const record: LayerRecord = { diffId, ...(await fill(this.#program, join(temporary, 'fs'))) };
+      await writeDurably(temporary, 'layer.json', JSON.stringify(record));
+      await rename(temporary, join(this.#dir, 'layers', hexOf(diffId)));
+      await syncPath(join(this.#dir, 'layers'));
+      this.#layers.set(diffId, record);
+      return record;
+    } catch (error) {
+      await this.#program.remove(temporary);
+      throw error;
+    }
+  }
+
+  /** Notes that a registry has proved to hold a layer's bytes. */
+  async addLayerSource(diffId: string, source: ContentSource): Promise<void> {
+    const record = this.#layers.get(diffId);
+    if (!record || hasSource(record.sources, source)) return;
+    const updated = { ...record, sources: [...record.sources, source] };
+    this.#layers.set(diffId, updated);
+    await writeDurably(join(this.#dir, 'layers', hexOf(diffId)), 'layer.json', JSON.stringify(updated));
+  }
+
+  /** Adds an image whose layers are all here, or another source of one that is known. */
+  async addImage(image: ImageRecord): Promise<void> {
+    const missing = image.layers.find(({ diffId }) => !this.#layers.has(diffId));
+    if (missing) throw new Error(`layer ${missing.diffId} of image ${image.digest} is not in the store`);
+    const known = this.#images.get(image.digest)?.sources ?? [];
+    const sources = [...known, ...image.sources.filter((source) => !hasSource(known, source))];
+    const record = { ...image, sources };
+    this.#images.set(image.digest, record);
+    await writeDurably(join(this.#dir, 'images'), `${hexOf(image.digest)}.json`, JSON.stringify(record));
+  }
+
+  usage(): StoreUsage {
+    const images = [...this.#images.values()].map(({ digest, layers }) => ({ digest, layers: layers.map(({ diffId }) => diffId) }));
+    return layerSharing(images, new Map([...this.#layers].map(([diffId, { bytes }]) => [diffId, bytes])));
+  }
+
+  /**
+   * Removes the images that are not in `keep.images`, and the layers that neither a kept image nor `keep.layers` (the diff ids of all snapshots) nor a pull under
+   * way uses. A caller that is about to start a container keeps its image.
+   */
+  async removeUnused(keep: { images: Iterable<string>; layers: Iterable<string> }): Promise<RemovedContent> {
+    const kept = reachable([...keep.images, ...keep.layers, ...this.#pins.keys()], (id) =>
+      (this.#images.get(id)?.layers ?? []).map(({ diffId }) => diffId),
+    );
+    const images = [...this.#images.keys()].filter((digest) => !kept.has(digest));
+    const layers = [...this.#layers.values()].filter(({ diffId }) => !kept.has(diffId));
+    // All of it gone before the first await: a pull that begins meanwhile must find a layer either whole or absent, in memory and on disk alike.
+    for (const digest of images) {
+      this.#images.delete(digest);
+      rmSync(join(this.#dir, 'images', `${hexOf(digest)}.json`), { force: true });
+    }
+    const doomed = layers.map(({ diffId }) => {
+      const temporary = join(this.#dir, 'tmp', randomBytes(12).toString('hex'));
+      this.#layers.delete(diffId);
+      renameSync(join(this.#dir, 'layers', hexOf(diffId)), temporary);
+      return temporary;
+    });
+    for (const temporary of doomed) await this.#program.remove(temporary);
+    return { images, layers: layers.map(({ diffId }) => diffId), bytes: layers.reduce((total, { bytes }) => total + bytes, 0) };
+  }
+
+  async #load(): Promise<void> {
+    for (const hex of await readdir(join(this.#dir, 'layers'))) {
+      const record = await readRecord<LayerRecord>(join(this.#dir, 'layers', hex, 'layer.json'));
+      if (record && record.diffId === `sha256:${hex}`) this.#layers.set(record.diffId, record);
+    }
+    for (const name of await readdir(join(this.#dir, 'images'))) {
+      const record = await readRecord<ImageRecord>(join(this.#dir, 'images', name));
+      const whole = record?.layers.every(({ diffId }) => this.#layers.has(diffId));
+      if (record && whole && isValidDigest(record.digest) && name === `${hexOf(record.digest)}.json`)
+        this.#images.set(record.digest, record);
+      else await rm(join(this.#dir, 'images', name), { force: true });
+    }
+  }
+}
+
+/** Whether a source is among those known. */
+export const hasSource = (sources: readonly ContentSource[], { registry, digest }: ContentSource): boolean =>
+  sources.some((known) => known.registry === registry && known.digest === digest);
+
+async function readRecord<T>(path: string): Promise<T | undefined> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as T;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { PassThrough, Transform, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { ImageError } from './image-error.js';
+import { type LayerCompression, layerCompression } from './media-types.js';
+
+const CHUNK_BYTES = 256 * 1024;
+
+function decompressor(mediaType: string): Transform {
+  const compression: LayerCompression | undefined = layerCompression(mediaType);
+  switch (compression) {
+    case 'none':
+      return new PassThrough({ highWaterMark: CHUNK_BYTES });
+    case 'gzip':
+      return createGunzip({ chunkSize: CHUNK_BYTES });
+    case 'zstd':
+    case undefined:
+      throw new ImageError('unsupportedMediaType', `layers of type ${mediaType} cannot be read here`);
+  }
+}
+
+/** Counts and hashes what passes, and stops at more than `bytesMax`. */
+class DiffMeter extends Transform {
+  bytes = 0;
+  readonly #hash = createHash('sha256');
+
+  constructor(readonly bytesMax: number) {
+    super({ highWaterMark: CHUNK_BYTES });
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, callback: (error: Error | null, chunk?: Buffer) => void): void {
+    this.bytes += chunk.length;
+    this.#hash.update(chunk);
+    if (this.bytes > this.bytesMax) callback(new ImageError('tooLarge', `a layer unpacks to more than ${this.bytesMax} bytes`));
+    else callback(null, chunk);
+  }
+
+  digest(): string {
+    return `sha256:${this.#hash.digest('hex')}`;
+  }
+}
+
+const isZlibError = (error: unknown): boolean => String((error as NodeJS.ErrnoException)?.code ?? '').startsWith('Z_');
+
+/** Takes the blob's bytes to `head` as fast as it accepts them; returns whether all were wanted. */
+async function feed(blob: AsyncIterable<Buffer>, head: Transform, settled: () => boolean, downstream: Promise<unknown>): Promise<boolean> {
+  let wanted = true;
+  for await (const chunk of blob) {
+    // Once the layer has failed the blob is still read to its end: only all of it tells whether the registry or the image is to blame.
+    if (settled()) wanted = false;
+    else if (!head.write(chunk)) await Promise.race([once(head, 'drain').catch(() => {}), downstream.catch(() => {})]);
+  }
+  wanted &&= !settled();
+  if (wanted) head.end();
+  return wanted;
+}
+
+/**
+ * One pass over a layer's blob: decompresses it into `sink` and compares the archive with its diff id. The blob verifies itself (`RegistryClient.openBlob`), and its
+ * verdict goes before any other. Returns the archive's length. The sink has seen unverified bytes when this throws.
+ *
+ * Throws `digestMismatch`, `layerRejected` (not what its media type says), `tooLarge`, `unsupportedMediaType`, or what blob or sink throw.
+ */
+export async function decompressLayer(
+  blob: AsyncIterable<Buffer>,
+  layer: { readonly mediaType: string; readonly diffId: string },
+  sink: Writable,
+  archiveBytesMax: number,
+): Promise<number> {
+  const head = decompressor(layer.mediaType);
+  const meter = new DiffMeter(archiveBytesMax);
+  let settled = false;
+  const downstream = pipeline(head, meter, sink).finally(() => {
+    settled = true;
+  });
+  downstream.catch(() => {});
+  try {
+    const wanted = await feed(blob, head, () => settled, downstream);
+    await downstream;
+    if (!wanted) throw new ImageError('layerRejected', 'a layer has bytes after its end');
+  } catch (error) {
+    head.destroy();
+    await downstream.catch(() => {});
+    if (isZlibError(error)) throw new ImageError('layerRejected', `a layer is no gzip: ${(error as Error).message}`, { cause: error });
+    throw error;
+  }
+  const digest = meter.digest();
+  if (digest !== layer.diffId)
+    throw new ImageError('digestMismatch', `a layer unpacks to ${digest}, the configuration says ${layer.diffId}`);
+  return meter.bytes;
+}
+
+/** A sink that keeps nothing. */
+export const discardingSink = (): Writable => new Writable({ highWaterMark: CHUNK_BYTES, write: (_chunk, _encoding, done) => done() });

@@ -1,0 +1,141 @@
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LayerProgram } from './layer-program.js';
+import { type SnapshotIds, type SnapshotLayer, type SnapshotRecord, Snapshotter } from './snapshotter.js';
+
+interface StoredSnapshot {
+  readonly layers: readonly string[];
+  readonly ids: SnapshotIds | null;
+}
+
+const KEY = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
+
+/**
+ * Snapshots as overlay mounts over plain directories.
+ *
+ *     DIR/KEY/snapshot.json   its layers and ids
+ *     DIR/KEY/upper, work     the writable layer
+ *     DIR/KEY/rootfs          where it is mounted
+ *     DIR/.empty              the one lower of an image without layers
+ *     DIR/.removing-KEY       one whose removal a crash may have cut short
+ */
+export class OverlaySnapshotter extends Snapshotter {
+  readonly #dir: string;
+  readonly #program: LayerProgram;
+  // One operation per key at a time: a removal and a preparation that cross would leave a mount without a record.
+  readonly #busy = new Map<string, Promise<unknown>>();
+
+  /** `dir` is made when missing, for this process alone. */
+  constructor(dir: string, berthLayerPath: string) {
+    super();
+    this.#dir = dir;
+    this.#program = new LayerProgram(berthLayerPath);
+  }
+
+  override prepare(key: string, layers: readonly SnapshotLayer[], ids?: SnapshotIds): Promise<{ rootfs: string }> {
+    return this.#alone(key, async () => {
+      const rootfs = join(this.#dir, key, 'rootfs');
+      const wanted: StoredSnapshot = { layers: layers.map(({ diffId }) => diffId), ids: ids ?? null };
+      const found = await this.#read(key);
+      if (found && (await isMountPoint(rootfs)) && JSON.stringify(found) === JSON.stringify(wanted)) return { rootfs };
+      await this.#discard(key);
+      try {
+        await this.#create(key, layers, wanted, ids);
+      } catch (error) {
+        await this.#discard(key);
+        throw error;
+      }
+      return { rootfs };
+    });
+  }
+
+  override remove(key: string): Promise<void> {
+    return this.#alone(key, () => this.#discard(key));
+  }
+
+  override async list(): Promise<readonly SnapshotRecord[]> {
+    const names = (await readdir(this.#dir).catch(() => [] as string[])).map((name) => name.replace(/^\.removing-/, ''));
+    const records = [...new Set(names)].filter((name) => KEY.test(name)).sort();
+    return Promise.all(
+      records.map(async (key) => ({
+        key,
+        layers: (await this.#read(key))?.layers ?? [],
+        mounted: await isMountPoint(join(this.#dir, key, 'rootfs')),
+      })),
+    );
+  }
+
+  override async usage(key: string): Promise<{ bytes: number; inodes: number }> {
+    assertKey(key);
+    const upper = join(this.#dir, key, 'upper');
+    if (!(await exists(upper))) return { bytes: 0, inodes: 0 };
+    return this.#program.measure(upper);
+  }
+
+  async #create(key: string, layers: readonly SnapshotLayer[], record: StoredSnapshot, ids: SnapshotIds | undefined): Promise<void> {
+    const own = join(this.#dir, key);
+    await mkdir(own, { recursive: true, mode: 0o700 });
+    for (const part of ['upper', 'work', 'rootfs']) await mkdir(join(own, part), { mode: 0o755 });
+    await writeFile(join(own, 'snapshot.json'), JSON.stringify(record), { mode: 0o600 });
+    // A layer that occurs twice shows nothing from its lower place, and overlayfs refuses it.
+    const lowers = [...new Set(layers.map(({ dir }) => dir).reverse())];
+    if (lowers.length === 0) {
+      const empty = join(this.#dir, '.empty');
+      await mkdir(empty, { recursive: true, mode: 0o755 });
+      lowers.push(empty);
+    }
+    await this.#program.mount({ target: join(own, 'rootfs'), upper: join(own, 'upper'), work: join(own, 'work'), lowers, ids });
+  }
+
+  /** Unmounts and removes; renamed first, so that a crash leaves nothing that looks like a snapshot. */
+  async #discard(key: string): Promise<void> {
+    const own = join(this.#dir, key);
+    const removing = join(this.#dir, `.removing-${key}`);
+    await this.#program.remove(removing);
+    if (!(await exists(own))) return;
+    await this.#program.unmount(join(own, 'rootfs'));
+    await rename(own, removing);
+    await this.#program.remove(removing);
+  }
+
+  async #read(key: string): Promise<StoredSnapshot | undefined> {
+    try {
+      return JSON.parse(await readFile(join(this.#dir, key, 'snapshot.json'), 'utf8')) as StoredSnapshot;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #alone<T>(key: string, operation: () => Promise<T>): Promise<T> {
+    assertKey(key);
+    const before = this.#busy.get(key) ?? Promise.resolve();
+    const mine = before.then(operation, operation);
+    const settled = mine.catch(() => {});
+    this.#busy.set(key, settled);
+    try {
+      return await mine;
+    } finally {
+      if (this.#busy.get(key) === settled) this.#busy.delete(key);
+    }
+  }
+}
+
+function assertKey(key: string): void {
+  if (!KEY.test(key)) throw new RangeError(`a snapshot's key must match ${KEY.source}`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    },
+  );
+}
+
+/** Whether something is mounted at a path: then it is of another device than the directory that holds it. */
+async function isMountPoint(path: string): Promise<boolean> {
+  const [inside, outside] = await Promise.all([stat(path), stat(join(path, '..'))].map((found) => found.catch(() => undefined)));
+  return inside !== undefined && outside !== undefined && inside.dev !== outside.dev;
+}
