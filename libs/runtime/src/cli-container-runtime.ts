@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
 import { ContainerRuntime, type ContainerState, type ContainerStatus, RuntimeError } from './container-runtime.js';
 
 const commandTimeoutMs = 30_000;
@@ -24,13 +23,23 @@ export class CliContainerRuntime extends ContainerRuntime {
     await this.command(['start', id]);
   }
 
+  /** Each container of runc, crun and berth-runtime is a folder of their root: no process has to be started for this. */
+  override async list(): Promise<readonly string[]> {
+    try {
+      return (await readdir(this.root, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw error;
+    }
+  }
+
   override async state(id: string): Promise<ContainerStatus | null> {
     let text: string;
     try {
       text = await this.command(['state', id]);
     } catch (error) {
       // Runtimes word "does not exist" each in their own way; all keep a container's state under its id.
-      if (!(await exists(join(this.root, id)))) return null;
+      if (!(await this.list()).includes(id)) return null;
       throw error;
     }
     return parseStatus(text);
@@ -74,11 +83,4 @@ function parseStatus(text: string): ContainerStatus {
 
 function lastLine(text: string): string {
   return text.trimEnd().split('\n').at(-1)?.trim() ?? '';
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -24,6 +24,9 @@ export abstract class ContainerRuntime {
 
   abstract start(id: string): Promise<void>;
 
+  /** The ids of all containers that the runtime holds. */
+  abstract list(): Promise<readonly string[]>;
+
   /** Null for a container that the runtime does not know. */
   abstract state(id: string): Promise<ContainerStatus | null>;
 

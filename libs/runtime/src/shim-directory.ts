@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAlive, type ProcessIdentity } from './process-identity.js';
 import { parseShimExit, type ShimExit } from './shim-exit.js';
@@ -28,6 +28,11 @@ export class ShimDirectory {
     const value = JSON.parse(text) as Partial<ProcessIdentity>;
     if (!Number.isSafeInteger(value.pid) || !Number.isSafeInteger(value.startTime)) throw new TypeError('shim.json names no process');
     return { pid: value.pid as number, startTime: value.startTime as number };
+  }
+
+  /** Forgets which process the shim was: after a reboot its id is another's. */
+  async forgetShim(): Promise<void> {
+    await rm(join(this.path, 'shim.json'), { force: true });
   }
 
   /** Whether the shim runs. Only meaningful for a shim that was started since this machine booted. */

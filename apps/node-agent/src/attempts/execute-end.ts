@@ -1,0 +1,144 @@
+import { stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ShimSocket, ShimSocketError } from '@berth/runtime';
+import type { ExitRecord } from '@berth/wire';
+import type { Attempt, StepExecutors } from './attempt.js';
+import type { NodeServices } from './node-services.js';
+import { reportId } from './report-id.js';
+import type { Outcome } from './steps.js';
+
+/** The shim deletes the container and ends; after so long it is made to. */
+const shimEndMs = 15_000;
+const firstPollMs = 2;
+const lastPollMs = 100;
+/** Between looks at a shim that lives but whose socket cannot be reached. */
+const lostSocketMs = 200;
+
+export type EndKinds =
+  | 'stopContainer'
+  | 'awaitExit'
+  | 'reportOutcome'
+  | 'deleteContainer'
+  | 'removeSnapshot'
+  | 'awaitLogs'
+  | 'awaitAcknowledgement'
+  | 'removeDirectory';
+
+const lost: Extract<Outcome, { kind: 'failed' }> = {
+  kind: 'failed',
+  failure: { code: 'internal', message: 'the node lost the container: its exit status is unknown', blame: 'platform' },
+  retryable: true,
+};
+
+/** The steps from a running container to nothing. */
+export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> {
+  return {
+    async stopContainer(step, attempt) {
+      if (step.report) void node.spool.append({ ...attempt.lease, id: reportId(attempt.lease, 'stopping'), kind: 'stopping' });
+      try {
+        await new ShimSocket(attempt.directory.shim.socketPath).stop(step.graceMs);
+      } catch (error) {
+        // A shim that has ended has nothing left to stop; `awaitExit` finds out how it ended.
+        if (!(error instanceof ShimSocketError) || (await attempt.directory.shim.isShimAlive())) throw error;
+      }
+      return { stopGraceMs: step.graceMs };
+    },
+
+    async awaitExit(_, attempt, signal) {
+      const exit = await waitForExit(attempt, signal);
+      if (exit !== null) return { container: 'exited', exit };
+      // Nobody holds the container any more: it must not run on while another attempt may start.
+      await node.runtime.delete(attempt.key, { force: true });
+      return { container: 'exited', failure: lost };
+    },
+
+    async reportOutcome(step, attempt) {
+      const { outcome } = step;
+      // An exit is in the shim's own record; the others stand nowhere else.
+      if (outcome.kind !== 'exited' && attempt.facts.recorded) await attempt.directory.writeOutcome(outcome);
+      void node.spool.append({ ...attempt.lease, id: reportId(attempt.lease, outcome.kind), ...outcome });
+      node.metrics.exits.inc({ kind: outcome.kind });
+      return { outcome: 'spooled' };
+    },
+
+    async deleteContainer(_, attempt) {
+      await endShim(attempt);
+      if ((await node.runtime.list()).includes(attempt.key)) await node.runtime.delete(attempt.key, { force: true });
+      return { container: 'deleted' };
+    },
+
+    async removeSnapshot(_, attempt) {
+      await node.snapshotter.remove(attempt.key);
+      return { snapshot: 'removed' };
+    },
+
+    async awaitLogs(_, attempt, signal) {
+      const bytes = await logBytes(attempt);
+      if (bytes > 0) {
+        node.shipper.follow(attempt.lease, attempt.directory.shim.logPath);
+        await node.shipper.finish(attempt.lease, bytes, signal);
+      }
+      return { logsShipped: true };
+    },
+
+    async awaitAcknowledgement(_, attempt, signal) {
+      const id = reportId(attempt.lease, 'exited');
+      if (node.spool.has(id)) await abortable(node.spool.acknowledged(id), signal);
+      return { outcome: 'acknowledged' };
+    },
+
+    async removeDirectory(_, attempt) {
+      await node.shipper.drop(attempt.lease);
+      await attempt.directory.remove();
+      if (attempt.slot !== undefined) await node.slots.release(attempt.slot, attempt.key);
+      return { removed: true };
+    },
+  };
+}
+
+/** The exit record, as the shim tells it or has left it; null when the shim is gone without one. */
+async function waitForExit(attempt: Attempt, signal: AbortSignal): Promise<ExitRecord | null> {
+  for (;;) {
+    try {
+      return await new ShimSocket(attempt.directory.shim.socketPath).wait(signal);
+    } catch (error) {
+      if (!(error instanceof ShimSocketError)) throw error;
+    }
+    const alive = await attempt.directory.shim.isShimAlive();
+    // In this order: a shim writes its record before it ends.
+    const exit = await attempt.directory.shim.exit();
+    if (exit !== null) return exit;
+    if (!alive) return null;
+    await sleep(lostSocketMs, undefined, { signal });
+  }
+}
+
+async function endShim(attempt: Attempt): Promise<void> {
+  const deadline = Date.now() + shimEndMs;
+  for (let pollMs = firstPollMs; await attempt.directory.shim.isShimAlive(); pollMs = Math.min(pollMs * 2, lastPollMs)) {
+    if (Date.now() > deadline) {
+      const shim = await attempt.directory.shim.shim();
+      attempt.log.error({ pid: shim?.pid }, 'the shim does not end and is killed');
+      if (shim !== null) process.kill(shim.pid, 'SIGKILL');
+    }
+    await sleep(pollMs);
+  }
+}
+
+async function logBytes(attempt: Attempt): Promise<number> {
+  const size = await stat(attempt.directory.shim.logPath).then(
+    (found) => found.size,
+    () => 0,
+  );
+  return Math.min(size, attempt.facts.exit?.logBytes ?? size);
+}
+
+function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return Promise.race([
+    promise,
+    new Promise<never>((_, reject) => {
+      if (signal.aborted) reject(signal.reason);
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    }),
+  ]);
+}

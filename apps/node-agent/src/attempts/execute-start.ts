@@ -1,0 +1,147 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { idRangeOfSlot } from '@berth/core';
+import { ShimLaunchError } from '@berth/runtime';
+import { pullFailure } from '../images/image-source.js';
+import { writeBundle } from '../sandbox/write-bundle.js';
+import type { Attempt, StepExecutors } from './attempt.js';
+import { AttemptFailure } from './attempt-failure.js';
+import type { NodeServices } from './node-services.js';
+import { reportId } from './report-id.js';
+import { startRefusal } from './start-refusal.js';
+
+const leasePollMs = 50;
+const assignmentPollMs = 200;
+/** How long a connected control plane may take to send again what this node holds. */
+const assignmentWaitMs = 60_000;
+
+export type StartKinds =
+  | 'recordAssignment'
+  | 'reportPreparing'
+  | 'awaitAssignment'
+  | 'pullImage'
+  | 'prepareSnapshot'
+  | 'writeBundle'
+  | 'startContainer'
+  | 'reportRunning';
+
+/** The steps from an assignment to a running container. */
+export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKinds> {
+  return {
+    async recordAssignment(_, attempt) {
+      attempt.slot ??= await node.slots.claim(attempt.key);
+      await attempt.directory.create({ assignment: attempt.assignment, slot: attempt.slot });
+      return { recorded: true };
+    },
+
+    async awaitAssignment(_, attempt, signal) {
+      for (let waitedMs = 0; waitedMs < assignmentWaitMs; ) {
+        await sleep(assignmentPollMs, undefined, { signal });
+        if (attempt.pullAuthorization !== undefined) return { assigned: true };
+        if (node.linked()) waitedMs += assignmentPollMs;
+      }
+      const message = 'the node was restarted and the assignment did not come again';
+      throw new AttemptFailure({ code: 'internal', message, blame: 'platform' }, true);
+    },
+
+    async reportPreparing(_, attempt) {
+      void node.spool.append({ ...attempt.lease, id: reportId(attempt.lease, 'preparing'), kind: 'preparing' });
+      return { announced: true };
+    },
+
+    async pullImage(_, attempt, signal) {
+      const { reference, digest } = attempt.assignment.image;
+      const stop = node.metrics.pullSeconds.startTimer();
+      try {
+        attempt.image = await node.images.pull({ reference, digest, authorization: attempt.pullAuthorization ?? null }, signal);
+        stop({ result: 'pulled' });
+      } catch (error) {
+        stop({ result: signal.aborted ? 'aborted' : 'failed' });
+        throw signal.aborted ? error : pullFailure(error);
+      }
+      return { imagePulled: true };
+    },
+
+    async prepareSnapshot(_, attempt) {
+      const ids = idRangeOfSlot(present(attempt.slot));
+      const snapshot = await node.snapshotter.prepare(attempt.key, present(attempt.image).layers, {
+        uidBase: ids.base,
+        uidCount: ids.count,
+      });
+      attempt.rootfs = snapshot.rootfs;
+      return { snapshot: 'mounted' };
+    },
+
+    async writeBundle(_, attempt) {
+      const process = await writeBundle({
+        id: attempt.key,
+        runId: attempt.lease.runId,
+        spec: attempt.assignment.spec,
+        image: present(attempt.image).config,
+        rootfs: present(attempt.rootfs),
+        ids: idRangeOfSlot(present(attempt.slot)),
+        cgroupsPath: `${node.paths.cgroupParent}/${attempt.key}`,
+        directory: attempt.directory.bundle,
+        initProgram: node.paths.initProgram,
+        seccomp: node.seccomp,
+        host: node.host,
+      });
+      attempt.stopSignal = process.stopSignal;
+      return { bundleWritten: true };
+    },
+
+    async startContainer(_, attempt, signal) {
+      const leased = attempt.assignment.spec.onNodeLost === 'retry';
+      // Without a running lease another node may have the run by now; the shim checks once more before the process runs.
+      while (leased && !node.stopPage.isValid(node.nowNs())) await sleep(leasePollMs, undefined, { signal });
+      signal.throwIfAborted();
+      await attempt.directory.writeStart(node.bootId);
+      const started = await launch(node, attempt, leased);
+      attempt.startedAt = started.startedAt;
+      await attempt.directory.writeStarted(started.startedAt);
+      return { container: 'running' };
+    },
+
+    async reportRunning(_, attempt) {
+      node.shipper.follow(attempt.lease, attempt.directory.shim.logPath);
+      const startedAt = attempt.startedAt ?? new Date().toISOString();
+      void node.spool.append({ ...attempt.lease, id: reportId(attempt.lease, 'running'), kind: 'running', startedAt });
+      return { runningReported: true };
+    },
+  };
+}
+
+async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Promise<{ readonly startedAt: string }> {
+  const { spec } = attempt.assignment;
+  // A directory records one container; what a start that a crash broke off has left is not this one's.
+  await rm(attempt.directory.shim.path, { recursive: true, force: true });
+  await mkdir(attempt.directory.shim.path, { mode: 0o700 });
+  try {
+    return await node.launcher.launch({
+      id: attempt.key,
+      runtime: node.paths.runtimeProgram,
+      runtimeRoot: node.paths.runtimeRoot,
+      bundle: attempt.directory.bundle,
+      directory: attempt.directory.shim.path,
+      cgroupsPath: `${node.paths.cgroupParent}/${attempt.key}`,
+      timeoutMs: spec.timeoutMs,
+      stopGraceMs: spec.stopGraceMs,
+      stopSignal: present(attempt.stopSignal),
+      logMaxBytes: node.logMaxBytes,
+      leaseFile: leased ? node.stopPage.path : null,
+    });
+  } catch (error) {
+    if (!(error instanceof ShimLaunchError)) throw error;
+    const refusal = startRefusal(error.message);
+    attempt.log.warn({ err: error }, 'the container did not start');
+    if (refusal !== null) throw AttemptFailure.refused(refusal, { cause: error });
+    const failure = { code: 'startFailed', message: 'the node could not start the container', blame: 'platform' } as const;
+    throw new AttemptFailure(failure, true, { cause: error });
+  }
+}
+
+/** What the plan's order guarantees to be there. */
+function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('a step was done before those that it rests on');
+  return value;
+}

@@ -1,0 +1,80 @@
+import { homedir, hostname } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+
+/** What an agent needs to know before it starts. Paths are absolute. */
+export interface AgentConfig {
+  /** The control plane's base URL. */
+  readonly url: string;
+  /** Buys a credential on the first start. */
+  readonly joinToken: string | undefined;
+  readonly nodeName: string;
+  /** What the node offers; undefined: the whole machine. */
+  readonly cpuMillis: number | undefined;
+  readonly memoryBytes: number | undefined;
+  /** Everything that the agent keeps. */
+  readonly directory: string;
+  /** What a reboot may empty: runtime state and claimed ids. Shared by the agents of one machine. */
+  readonly runDirectory: string;
+  readonly nativeDir: string;
+  /** The OCI runtime. */
+  readonly runtimeProgram: string;
+  /** 0 picks a free one. */
+  readonly metricsPort: number;
+  /** Whether a clean stop takes the containers along. */
+  readonly stopContainers: boolean;
+  /** Beyond so many bytes of log a container's output is dropped. */
+  readonly logMaxBytes: number;
+  readonly logLevel: string;
+}
+
+/** The part of the repository that this file was built into: apps/node-agent/dist. */
+const here = dirname(fileURLToPath(import.meta.url));
+
+const count = z.coerce.number().int().min(1).optional();
+const schema = z.object({
+  BERTH_HOME: z.string().min(1).optional(),
+  BERTH_URL: z.url({ protocol: /^https?$/ }).default('http://127.0.0.1:7070'),
+  BERTH_JOIN_TOKEN: z.string().min(1).optional(),
+  BERTH_AGENT_DIR: z.string().min(1).optional(),
+  BERTH_AGENT_RUN_DIR: z.string().min(1).default('/run/berth'),
+  BERTH_AGENT_METRICS_PORT: z.coerce.number().int().min(0).max(65_535).default(7072),
+  BERTH_AGENT_STOP_CONTAINERS: z.enum(['0', '1']).default('0'),
+  BERTH_AGENT_LOG_MAX_BYTES: z.coerce
+    .number()
+    .int()
+    .min(4096)
+    .default(256 * 1024 * 1024),
+  BERTH_NODE_NAME: z.string().min(1).max(128).optional(),
+  BERTH_NODE_CPU_MILLIS: count,
+  BERTH_NODE_MEMORY_BYTES: count,
+  BERTH_NATIVE_DIR: z.string().min(1).optional(),
+  BERTH_OCI_RUNTIME: z.string().min(1).optional(),
+  BERTH_LOG_LEVEL: z.string().default('info'),
+});
+
+/** Reads the environment (docs/contracts.md); throws an Error that names each variable which is not as it should be. */
+export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
+  // An empty variable is as good as none: shells and unit files make them easily.
+  const parsed = schema.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')));
+  if (!parsed.success) throw new Error(parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '));
+  const set = parsed.data;
+  const home = set.BERTH_HOME ?? (process.getuid?.() === 0 ? '/var/lib/berth' : join(homedir(), '.berth'));
+  const nativeDir = resolve(set.BERTH_NATIVE_DIR ?? join(here, '../../../native/build'));
+  return {
+    url: set.BERTH_URL,
+    joinToken: set.BERTH_JOIN_TOKEN,
+    nodeName: set.BERTH_NODE_NAME ?? hostname(),
+    cpuMillis: set.BERTH_NODE_CPU_MILLIS,
+    memoryBytes: set.BERTH_NODE_MEMORY_BYTES,
+    directory: resolve(set.BERTH_AGENT_DIR ?? join(home, 'agent')),
+    runDirectory: resolve(set.BERTH_AGENT_RUN_DIR),
+    nativeDir,
+    runtimeProgram: set.BERTH_OCI_RUNTIME ?? join(nativeDir, 'berth-runtime'),
+    metricsPort: set.BERTH_AGENT_METRICS_PORT,
+    stopContainers: set.BERTH_AGENT_STOP_CONTAINERS === '1',
+    logMaxBytes: set.BERTH_AGENT_LOG_MAX_BYTES,
+    logLevel: set.BERTH_LOG_LEVEL,
+  };
+}

@@ -1,0 +1,3 @@
+export { Agent } from './agent.js';
+export { type AgentConfig, readConfig } from './config.js';
+export type { Leftover } from './recovery/leftovers.js';

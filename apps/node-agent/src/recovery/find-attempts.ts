@@ -1,0 +1,68 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { Attempt, type StepExecutors } from '../attempts/attempt.js';
+import { AttemptDirectory, listAttemptDirectories } from '../attempts/attempt-directory.js';
+import { attemptKey } from '../attempts/attempt-key.js';
+import type { NodeServices } from '../attempts/node-services.js';
+import type { AttemptFacts } from '../attempts/steps.js';
+import { findShims } from './find-shims.js';
+
+/** How long a shim that is just starting may take to write its name. */
+const shimNameMs = 5_000;
+const pollMs = 20;
+
+/**
+ * The attempts that an earlier agent left, each with what is true of it now, from what is on disk:
+ *
+ *   outcome.json   it ended without a container; its report may not be acknowledged
+ *   exit.json      its container ended
+ *   start.json     its container runs, if its shim does; else it is lost, with its exit status: `awaitExit` finds out
+ *   none of these  no container was started: it begins anew once it is assigned again
+ *
+ * A directory without a readable record is none; `removeLeftovers` takes it.
+ */
+export async function findAttempts(node: NodeServices, executors: StepExecutors, log: Logger): Promise<readonly Attempt[]> {
+  const found: Attempt[] = [];
+  for (const key of await listAttemptDirectories(node.paths.containers)) {
+    const directory = new AttemptDirectory(node.paths.containers, key);
+    const record = await directory.record().catch((error: unknown) => {
+      log.error({ err: error, path: directory.path }, 'the record of an attempt is not readable');
+      return null;
+    });
+    if (record === null || attemptKey(record.assignment) !== key) continue;
+    const facts = await factsOf(directory, node);
+    const attempt = new Attempt(record.assignment, directory, executors, log, facts);
+    // One that begins anew claims ids anew; its old ones are released with the other leftovers.
+    if (facts.recorded === true && (await node.slots.reclaim(record.slot, key))) attempt.slot = record.slot;
+    attempt.startedAt = (await directory.startedAt()) ?? undefined;
+    log.info({ runId: attempt.lease.runId, epoch: attempt.lease.epoch, container: attempt.facts.container }, 'an attempt was found');
+    found.push(attempt);
+  }
+  return found;
+}
+
+async function factsOf(directory: AttemptDirectory, node: NodeServices): Promise<Partial<AttemptFacts>> {
+  const outcome = await directory.outcome();
+  if (outcome?.kind === 'failed') return { recorded: true, failure: outcome };
+  if (outcome?.kind === 'stopped') return { recorded: true, outcome: 'spooled' };
+  const started = { recorded: true, announced: true, imagePulled: true, snapshot: 'mounted', bundleWritten: true } as const;
+  const start = await directory.start();
+  // Process ids of another boot are those of strangers.
+  if (start?.bootId !== node.bootId) await directory.shim.forgetShim();
+  else await nameOfShim(directory, node);
+  const alive = await directory.shim.isShimAlive();
+  // After the look at the shim: it writes its record before it ends.
+  const exit = await directory.shim.exit();
+  if (exit !== null) return { ...started, container: 'exited', exit, runningReported: true };
+  if (start === null) return { assigned: false };
+  return { ...started, container: 'running', runningReported: !alive };
+}
+
+/** Waits until a shim that was just being started has written its name. */
+async function nameOfShim(directory: AttemptDirectory, node: NodeServices): Promise<void> {
+  for (let waitedMs = 0; waitedMs < shimNameMs; waitedMs += pollMs) {
+    if ((await directory.shim.shim()) !== null || (await directory.shim.exit()) !== null) return;
+    if (!(await findShims(node.paths.containers)).has(directory.shim.path)) return;
+    await sleep(pollMs);
+  }
+}

@@ -1,0 +1,169 @@
+import { readdir, readFile, readlink, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { AttemptDirectory, listAttemptDirectories } from '../attempts/attempt-directory.js';
+import type { AttemptKey } from '../attempts/attempt-key.js';
+import type { NodeServices } from '../attempts/node-services.js';
+import { findShims } from './find-shims.js';
+
+/** Something on this machine that belongs to no attempt. */
+export interface Leftover {
+  readonly kind: 'process' | 'cgroup' | 'container' | 'mount' | 'snapshot' | 'directory' | 'idSlot' | 'loopDevice';
+  /** A process id, a path or a name. */
+  readonly what: string;
+}
+
+const rmdirTries = 50;
+const rmdirPauseMs = 20;
+
+/** Everything of this node on the machine that belongs to none of the attempts in `kept`, by looking at the machine rather than at any record. */
+export async function leftovers(node: NodeServices, agentDir: string, kept: ReadonlySet<AttemptKey>): Promise<readonly Leftover[]> {
+  const found: Leftover[] = [];
+  const add = (kind: Leftover['kind'], whats: Iterable<string | number>): void => {
+    for (const what of whats) found.push({ kind, what: String(what) });
+  };
+  for (const [directory, pids] of await findShims(node.paths.containers)) if (!keeps(kept, directory)) add('process', pids);
+  for (const { path, pids } of await strayCgroups(node, kept)) {
+    add('cgroup', [path]);
+    add('process', pids);
+  }
+  add(
+    'container',
+    (await node.runtime.list()).filter((id) => !kept.has(id)),
+  );
+  add(
+    'mount',
+    mountsBelow(await readFile('/proc/self/mountinfo', 'utf8'), agentDir).filter((path) => !keeps(kept, path)),
+  );
+  add(
+    'snapshot',
+    (await node.snapshotter.list()).map(({ key }) => key).filter((key) => !kept.has(key)),
+  );
+  add(
+    'directory',
+    (await listAttemptDirectories(node.paths.containers)).filter((key) => !kept.has(key)),
+  );
+  add(
+    'idSlot',
+    [...(await node.slots.held())].filter(([, holder]) => !kept.has(holder)).map(([slot]) => slot),
+  );
+  add('loopDevice', await loopDevicesOf(agentDir));
+  return found;
+}
+
+/** Removes what `leftovers` lists but for mounts outside of snapshots and loop devices, which Berth makes none of: in the order in which things rest on each other. */
+export async function removeLeftovers(node: NodeServices, kept: ReadonlySet<AttemptKey>, log: Logger): Promise<void> {
+  for (const [directory, pids] of await findShims(node.paths.containers)) {
+    if (keeps(kept, directory)) continue;
+    log.warn({ directory, pids }, 'a shim of no attempt is killed');
+    for (const pid of pids) kill(pid);
+  }
+  for (const id of await node.runtime.list()) {
+    if (!kept.has(id))
+      await node.runtime
+        .delete(id, { force: true })
+        .catch((error: unknown) => log.error({ err: error, id }, 'a container of no attempt stays'));
+  }
+  for (const { path } of await strayCgroups(node, kept)) {
+    if (!(await removeCgroup(path))) log.error({ path }, 'a cgroup of no attempt stays');
+  }
+  for (const { key } of await node.snapshotter.list()) {
+    if (!kept.has(key))
+      await node.snapshotter.remove(key).catch((error: unknown) => log.error({ err: error, key }, 'a snapshot of no attempt stays'));
+  }
+  for (const key of await listAttemptDirectories(node.paths.containers)) {
+    if (!kept.has(key)) await new AttemptDirectory(node.paths.containers, key).remove();
+  }
+  for (const [slot, holder] of await node.slots.held()) if (!kept.has(holder)) await node.slots.release(slot, holder);
+}
+
+/** Removes this node's own cgroup, under which its containers were, and its parent where nobody else uses it. */
+export async function removeCgroupParents(node: NodeServices): Promise<void> {
+  for (const { mount } of node.host.hierarchies) {
+    for (const path of [node.paths.cgroupParent, join(node.paths.cgroupParent, '..')]) await rmdir(join(mount, path)).catch(() => {});
+  }
+}
+
+/** Mount points below a folder, from the text of /proc/self/mountinfo (proc(5)). */
+export function mountsBelow(mountinfo: string, folder: string): string[] {
+  return mountinfo
+    .split('\n')
+    .map((line) =>
+      (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
+    )
+    .filter((path) => path.startsWith(`${folder}/`));
+}
+
+function keeps(kept: ReadonlySet<AttemptKey>, path: string): boolean {
+  return path.split('/').some((part) => kept.has(part));
+}
+
+async function strayCgroups(
+  node: NodeServices,
+  kept: ReadonlySet<AttemptKey>,
+): Promise<{ readonly path: string; readonly pids: readonly number[] }[]> {
+  const found = [];
+  for (const { mount } of node.host.hierarchies) {
+    for (const name of await directoriesIn(join(mount, node.paths.cgroupParent))) {
+      const path = join(mount, node.paths.cgroupParent, name);
+      if (!kept.has(name)) found.push({ path, pids: await processesOf(path) });
+    }
+  }
+  return found;
+}
+
+/** Kills what is in a cgroup and below it, and removes it; false when the kernel still holds it after a second. */
+async function removeCgroup(path: string): Promise<boolean> {
+  for (let tries = 0; tries < rmdirTries; tries++) {
+    for (const name of await directoriesIn(path)) await removeCgroup(join(path, name));
+    await writeFile(join(path, 'cgroup.kill'), '1').catch(() => {});
+    for (const pid of await processesOf(path)) kill(pid);
+    try {
+      await rmdir(path);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+      await sleep(rmdirPauseMs);
+    }
+  }
+  return false;
+}
+
+async function processesOf(cgroup: string): Promise<readonly number[]> {
+  const text = await readFile(join(cgroup, 'cgroup.procs'), 'latin1').catch(() => '');
+  return text.split('\n').filter(Boolean).map(Number);
+}
+
+async function directoriesIn(path: string): Promise<readonly string[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+}
+
+async function loopDevicesOf(folder: string): Promise<readonly string[]> {
+  const found = [];
+  for (const name of await readdir('/sys/block').catch(() => [])) {
+    const file = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '');
+    if (file.startsWith(`${folder}/`)) found.push(`/dev/${name}`);
+  }
+  return found;
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** The network namespaces in which processes of this machine are, as the kernel names them; a container's is its own. */
+export async function networkNamespaces(): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  for (const name of await readdir('/proc')) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const link = await readlink(`/proc/${name}/ns/net`).catch(() => null);
+    if (link !== null) found.add(link);
+  }
+  return found;
+}

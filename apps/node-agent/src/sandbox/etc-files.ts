@@ -1,0 +1,37 @@
+import { chown, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Where the container's own /etc files stand on the host. */
+export interface EtcFiles {
+  readonly resolvConf: string;
+  readonly hosts: string;
+  readonly hostname: string;
+}
+
+/** The host name of a run that names none: the first twelve characters of its id's random part. */
+export function defaultHostname(runId: string): string {
+  return runId.slice('run_'.length + 10, 'run_'.length + 22);
+}
+
+/** What /etc/hosts says in a container whose network is loopback alone. */
+export function hostsText(hostname: string): string {
+  return ['127.0.0.1\tlocalhost', '::1\tlocalhost ip6-localhost ip6-loopback', `127.0.0.1\t${hostname}`, ''].join('\n');
+}
+
+/** Nothing of the host's own resolver: a container without a network has no name server. */
+export const resolvConfText = '# This container has no network.\n';
+
+/** Writes the three files into `directory`, owned by the container's root so that it may change them as in any container. */
+export async function writeEtcFiles(directory: string, hostname: string, rootUid: number): Promise<EtcFiles> {
+  const files = { resolvConf: join(directory, 'resolv.conf'), hosts: join(directory, 'hosts'), hostname: join(directory, 'hostname') };
+  const texts: readonly (readonly [string, string])[] = [
+    [files.resolvConf, resolvConfText],
+    [files.hosts, hostsText(hostname)],
+    [files.hostname, `${hostname}\n`],
+  ];
+  for (const [path, text] of texts) {
+    await writeFile(path, text, { mode: 0o644 });
+    await chown(path, rootUid, rootUid);
+  }
+  return files;
+}

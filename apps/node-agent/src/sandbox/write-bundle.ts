@@ -1,0 +1,63 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type AccountFiles, buildConfig, type ContainerProcess, type IdRange, type OciSeccomp, resolveProcess } from '@berth/core';
+import type { ImageConfig } from '@berth/image';
+import type { RunSpec } from '@berth/wire';
+import { AttemptFailure } from '../attempts/attempt-failure.js';
+import type { HostFacts } from '../host/host-facts.js';
+import { defaultHostname, writeEtcFiles } from './etc-files.js';
+import { RootedFileRefused, readInRoot } from './rooted-file.js';
+
+const accountFileBytes = 1024 * 1024;
+
+export interface BundlePlan {
+  readonly id: string;
+  readonly runId: string;
+  readonly spec: RunSpec;
+  readonly image: ImageConfig;
+  readonly rootfs: string;
+  readonly ids: IdRange;
+  readonly cgroupsPath: string;
+  /** The folder to write into; it exists. */
+  readonly directory: string;
+  readonly initProgram: string;
+  readonly seccomp: OciSeccomp;
+  readonly host: HostFacts;
+}
+
+/** Writes an OCI bundle. Returns the process that it describes. Throws AttemptFailure for what image or run cannot have. */
+export async function writeBundle(plan: BundlePlan): Promise<ContainerProcess> {
+  const hostname = plan.spec.hostname ?? defaultHostname(plan.runId);
+  const result = resolveProcess(plan.image, plan.spec, await readAccounts(plan.rootfs), hostname);
+  if (result.kind === 'refused') throw AttemptFailure.refused(result.reason);
+  const files = await writeEtcFiles(plan.directory, hostname, plan.ids.base);
+  const config = buildConfig({
+    id: plan.id,
+    process: result.process,
+    hostname,
+    rootfs: plan.rootfs,
+    readOnlyRootfs: plan.spec.readOnlyRootfs,
+    ids: plan.ids,
+    limits: plan.spec.resources,
+    cgroupsPath: plan.cgroupsPath,
+    files,
+    init: plan.spec.init ? plan.initProgram : null,
+    seccomp: plan.seccomp,
+    maxOpenFiles: plan.host.maxOpenFiles,
+    swapAccounting: plan.host.swapAccounting,
+  });
+  await writeFile(join(plan.directory, 'config.json'), JSON.stringify(config), { mode: 0o600 });
+  return result.process;
+}
+
+async function readAccounts(rootfs: string): Promise<AccountFiles> {
+  try {
+    return {
+      passwd: (await readInRoot(rootfs, '/etc/passwd', accountFileBytes)) ?? '',
+      group: (await readInRoot(rootfs, '/etc/group', accountFileBytes)) ?? '',
+    };
+  } catch (error) {
+    if (error instanceof RootedFileRefused) throw AttemptFailure.refused(error.message, { cause: error });
+    throw error;
+  }
+}
