@@ -1,3 +1,6 @@
+export { type BuildConfig, type BuiltImage, buildImage, type PushResult, pushImage } from './build-image.js';
+export { type BuiltLayer, buildLayer, type LayerEntry } from './build-layer.js';
+export { collectProgram } from './collect-program.js';
 export {
   ContentStore,
   type ContentStoreOptions,
