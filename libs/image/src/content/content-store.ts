@@ -3,7 +3,7 @@ import { renameSync, rmSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isValidDigest } from '@berth/core';
-import { parseImageConfig } from './image-config.js';
+import { parseImageConfig } from '../image-config.js';
 import { LayerProgram } from './layer-program.js';
 import { layerSharing, reachable, type StoreUsage } from './layer-sharing.js';
 import type { PulledImage } from './pulled-image.js';

@@ -2,8 +2,8 @@ import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, t
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { ImageError } from '../image-error.js';
 import { assertPublicLiteral, lookupPublicAddress } from './guarded-lookup.js';
-import { ImageError } from './image-error.js';
 
 export interface ExchangeRequest {
   readonly method: string;

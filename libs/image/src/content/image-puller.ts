@@ -1,12 +1,12 @@
 import { parseImageReference } from '@berth/core';
+import { ImageError } from '../image-error.js';
+import type { Platform } from '../platform.js';
+import type { Descriptor } from '../registry/manifest.js';
+import type { ImageReference, RegistryClient } from '../registry/registry-client.js';
 import { ContentStore, hasSource, type ImageRecord, type LayerRecord } from './content-store.js';
-import { ImageError } from './image-error.js';
 import type { UnpackLimits } from './layer-program.js';
 import { decompressLayer, discardingSink } from './layer-stream.js';
-import type { Descriptor } from './manifest.js';
-import type { Platform } from './platform.js';
 import type { PulledImage, PullProgress } from './pulled-image.js';
-import type { ImageReference, RegistryClient } from './registry-client.js';
 import { SingleFlight } from './single-flight.js';
 
 export interface PullOptions {

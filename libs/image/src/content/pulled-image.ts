@@ -1,4 +1,4 @@
-import type { ImageConfig } from './image-config.js';
+import type { ImageConfig } from '../image-config.js';
 
 /** One layer, unpacked on this machine. Immutable and shared by every image that names it. */
 export interface PulledLayer {

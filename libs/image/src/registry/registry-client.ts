@@ -1,13 +1,13 @@
 import type { Readable } from 'node:stream';
 import { digestOf } from '@berth/core';
+import { type ImageConfig, parseImageConfig } from '../image-config.js';
+import { ImageError } from '../image-error.js';
+import type { Platform } from '../platform.js';
 import { readBlob } from './blob-stream.js';
 import { readBounded } from './bounded-body.js';
 import { discardBody, type ExchangeResponse } from './http-exchange.js';
-import { type ImageConfig, parseImageConfig } from './image-config.js';
-import { ImageError } from './image-error.js';
 import { chooseForPlatform, type Descriptor, type ImageIndex, type ImageManifest, offeredPlatforms, parseManifest } from './manifest.js';
 import { isIndexType, MANIFEST_ACCEPT } from './media-types.js';
-import type { Platform } from './platform.js';
 import { DEFAULT_REGISTRY_LIMITS, type RegistryLimits } from './registry-limits.js';
 import { type RegistryEndpoint, RegistryTransport } from './registry-transport.js';
 

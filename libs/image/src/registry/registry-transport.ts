@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ImageError, isTransient } from '../image-error.js';
 import { discardBody, type ExchangeResponse, HttpExchange } from './http-exchange.js';
-import { ImageError, isTransient } from './image-error.js';
 import type { RegistryLimits } from './registry-limits.js';
 import { fetchToken, parseChallenges } from './token-auth.js';
 

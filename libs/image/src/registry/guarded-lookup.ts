@@ -1,6 +1,6 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
-import { ImageError } from './image-error.js';
+import { ImageError } from '../image-error.js';
 import { isInternalAddress } from './internal-address.js';
 
 const denied = (host: string) => new ImageError('addressDenied', `${host} leads to an internal address`);

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { ImageError } from './image-error.js';
+import { ImageError } from '../image-error.js';
 
 /** The slowest transfer that is still borne: at least `minBytes` in every `windowMs` of waiting. */
 export interface TransferFloor {

@@ -1,7 +1,7 @@
 import { isValidDigest } from '@berth/core';
-import { ImageError } from './image-error.js';
+import { ImageError } from '../image-error.js';
+import type { Platform } from '../platform.js';
 import { isConfigType, isIndexType, isManifestType, layerCompression } from './media-types.js';
-import type { Platform } from './platform.js';
 import type { RegistryLimits } from './registry-limits.js';
 
 /** What a manifest says of a blob or of another manifest (OCI image-spec, descriptor.md). */

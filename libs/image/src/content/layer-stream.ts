@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { PassThrough, Transform, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { ImageError } from './image-error.js';
-import { type LayerCompression, layerCompression } from './media-types.js';
+import { ImageError } from '../image-error.js';
+import { type LayerCompression, layerCompression } from '../registry/media-types.js';
 
 const CHUNK_BYTES = 256 * 1024;
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
+import { ImageError } from '../image-error.js';
 import { watchTransfer } from './bounded-body.js';
 import { discardBody, type ExchangeResponse } from './http-exchange.js';
-import { ImageError } from './image-error.js';
 import type { Descriptor } from './manifest.js';
 import type { RegistryLimits } from './registry-limits.js';
 

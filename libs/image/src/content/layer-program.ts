@@ -1,6 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
-import { ImageError } from './image-error.js';
+import { ImageError } from '../image-error.js';
 
 export interface UnpackLimits {
   /** Bytes of a layer's files together. */

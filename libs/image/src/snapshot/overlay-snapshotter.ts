@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LayerProgram } from './layer-program.js';
+import { LayerProgram } from '../content/layer-program.js';
 import { type SnapshotIds, type SnapshotLayer, type SnapshotRecord, Snapshotter } from './snapshotter.js';
 
 interface StoredSnapshot {

@@ -1,8 +1,8 @@
 import { digestOf } from '@berth/core';
+import type { Platform } from '../platform.js';
+import { MEDIA_TYPES } from '../registry/media-types.js';
+import type { ImageReference, OperationOptions, RegistryClient } from '../registry/registry-client.js';
 import type { BuiltLayer } from './build-layer.js';
-import { MEDIA_TYPES } from './media-types.js';
-import type { Platform } from './platform.js';
-import type { ImageReference, OperationOptions, RegistryClient } from './registry-client.js';
 
 /** The part of an OCI image configuration that a builder chooses; names as in the specification. */
 export interface BuildConfig {

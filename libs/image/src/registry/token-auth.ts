@@ -1,6 +1,6 @@
+import { ImageError } from '../image-error.js';
 import { readBounded } from './bounded-body.js';
 import { discardBody, type HttpExchange } from './http-exchange.js';
-import { ImageError } from './image-error.js';
 
 /** One challenge of a WWW-Authenticate header (RFC 9110, 11.6.1): its scheme in lower case and its parameters, names in lower case. */
 export interface AuthChallenge {
