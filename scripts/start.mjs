@@ -57,7 +57,7 @@ Another terminal:
   npx berth ps
 
 Another node, with a token from the admin API:
-  curl -sX POST -H "Authorization: Bearer $(node -p 'require("${home.path}/keys.json").adminKey')" ${url}/v1/nodes/join-tokens
+  curl -sX POST -H "Authorization: Bearer $(node -p 'require("${home.path}/keys.json").adminKey')" ${url}/v1/admin/join-tokens
   BERTH_URL=${url} BERTH_JOIN_TOKEN=... BERTH_NODE_NAME=second BERTH_AGENT_DIR=/var/lib/berth-second BERTH_AGENT_METRICS_PORT=0 \\
     node ${root}/apps/node-agent/dist/main.js
 

@@ -35,23 +35,23 @@ export function apiClient(url, key) {
 
 /** A tenant of this name, made when there is none. */
 export async function ensureTenant(admin, name, quota) {
-  const { items } = await admin.get('/v1/tenants');
-  return items.find((one) => one.name === name) ?? (await admin.post('/v1/tenants', { name, ...(quota ? { quota } : {}) }));
+  const { items } = await admin.get('/v1/admin/tenants');
+  return items.find((one) => one.name === name) ?? (await admin.post('/v1/admin/tenants', { name, ...(quota ? { quota } : {}) }));
 }
 
 /** A new key of a tenant; the secret is in this answer only. */
 export async function createKey(admin, tenant, name) {
-  const { secret } = await admin.post(`/v1/tenants/${tenant.id}/keys`, { name });
+  const { secret } = await admin.post(`/v1/admin/tenants/${tenant.id}/keys`, { name });
   return secret;
 }
 
 /** A token with which one agent may join within ten minutes. */
 export async function createJoinToken(admin) {
-  const { token } = await admin.post('/v1/nodes/join-tokens', { uses: 1, expiresInMs: 600_000 });
+  const { token } = await admin.post('/v1/admin/join-tokens', { uses: 1, expiresInMs: 600_000 });
   return token;
 }
 
 /** The nodes as the control plane sees them. */
 export async function listNodes(admin) {
-  return (await admin.get('/v1/nodes')).items;
+  return (await admin.get('/v1/admin/nodes')).items;
 }

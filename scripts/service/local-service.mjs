@@ -15,6 +15,7 @@ const wellKnown = [
   { part: 'admin', port: 7071, purpose: 'metrics', variable: 'BERTH_ADMIN_PORT' },
   { part: 'agent', port: 7072, purpose: "the agent's metrics", variable: 'BERTH_AGENT_METRICS_PORT' },
   { part: 'registry', port: 7073, purpose: 'the registry', variable: 'BERTH_REGISTRY_PORT' },
+  { part: 'registryAdmin', port: 7074, purpose: "the registry's metrics", variable: 'BERTH_REGISTRY_ADMIN_PORT' },
 ];
 
 /** The well-known ports or those the environment names; throws, naming it, when one is taken. */
@@ -29,9 +30,11 @@ export async function chosenPorts(env = process.env) {
   return ports;
 }
 
-/** Four ports that are free now. */
+/** A port for each part, free now. */
 export async function freePorts() {
-  return { url: await freePort(), admin: await freePort(), agent: await freePort(), registry: await freePort() };
+  const ports = {};
+  for (const { part } of wellKnown) ports[part] = await freePort();
+  return ports;
 }
 
 const listening = (log) => /listening on /.test(log);
@@ -48,7 +51,7 @@ export class LocalService extends EventEmitter {
   #stopping = false;
 
   /**
-   * @param {{ home: string, ports: { url: number, admin: number, agent: number, registry: number }, env?: Record<string, string>,
+   * @param {{ home: string, ports: import('./local-service.d.mts').Ports, env?: Record<string, string>,
    *   say?: (line: string) => void }} options `env` is given to every part
    */
   constructor({ home, ports, env = {}, say = () => {} }) {
@@ -111,6 +114,7 @@ export class LocalService extends EventEmitter {
       'registry',
       this.#node('registry', 'registry', {
         BERTH_REGISTRY_PORT: String(this.ports.registry),
+        BERTH_REGISTRY_ADMIN_PORT: String(this.ports.registryAdmin),
         BERTH_REGISTRY_DIR: join(this.home.path, 'registry'),
         BERTH_DATABASE_URL: this.databaseUrl,
         BERTH_REGISTRY_SECRET: this.home.secrets.registrySecret,

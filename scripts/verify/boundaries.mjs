@@ -20,7 +20,8 @@ import { readModule } from './imports.mjs';
  */
 
 const pureBuiltins = { 'node:crypto': ['createHash', 'createHmac', 'timingSafeEqual'] };
-const isTest = (path) => /\.(spec|suite)\.ts$/.test(path);
+// Besides specs and suites, what only they use: a file or folder named testing.
+const isTest = (path) => /\.(spec|suite)\.ts$|\/testing(\.ts$|\/)/.test(path);
 
 /** Judges modules whose paths are relative to the checkout; `shared` are the dependencies that every test may use. @returns {Violation[]} */
 export function findViolations(packages, modules, shared = []) {

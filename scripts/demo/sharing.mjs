@@ -1,0 +1,68 @@
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { layerSharing } from '@berth/image';
+import { bytes } from './stage.mjs';
+
+/** What the disk says: blocks of every file below the folders, once for each inode. */
+export function diskUsage(...folders) {
+  const seen = new Set();
+  const walk = (path) => {
+    const stats = lstatSync(path);
+    if (seen.has(stats.ino)) return 0;
+    seen.add(stats.ino);
+    return stats.blocks * 512 + (stats.isDirectory() ? readdirSync(path).reduce((sum, name) => sum + walk(join(path, name)), 0) : 0);
+  };
+  return folders.reduce((sum, folder) => sum + walk(folder), 0);
+}
+
+/** Disk of the shared layers against the sum of the images, on the node and in the registry: measured, not added up from what was sent. */
+export function sharing(stage, { images, acme, globex, registryFolder, agentFolder }) {
+  stage.heading('Sharing: what the layers take on the disk');
+  const layers = layerFolders(agentFolder);
+  const onDisk = new Map([...layers].map(([diffId, folder]) => [diffId, diskUsage(folder)]));
+  const pulled = imageRecords(agentFolder);
+  const { images: each, totalBytes, sumOfImagesBytes } = layerSharing(pulled, onDisk);
+  const names = new Map([...images.built].map(([name, image]) => [image.manifestDigest, name]));
+  stage.table(
+    ['image on the node', 'layers', 'alone', 'only its own'],
+    each.map(({ digest, bytes: whole, uniqueBytes }, index) => [
+      names.get(digest) ?? digest.slice(0, 19),
+      pulled[index].layers.length,
+      bytes(whole),
+      bytes(uniqueBytes),
+    ]),
+  );
+  stage.fact('sum of the images', bytes(sumOfImagesBytes), sumOfImagesBytes > 0);
+  const measured = diskUsage(...layers.values());
+  stage.fact(
+    'on the node’s disk',
+    `${bytes(measured)}, ${share(measured, sumOfImagesBytes)} of the sum`,
+    measured === totalBytes && measured < sumOfImagesBytes / 2,
+  );
+
+  const pushed =
+    [acme, globex].length *
+    [...images.built.values()].reduce((sum, image) => sum + image.layers.reduce((all, { size }) => all + size, 0), 0);
+  const stored = diskUsage(registryFolder);
+  stage.fact('pushed to the registry, compressed', bytes(pushed));
+  stage.fact('on the registry’s disk', `${bytes(stored)}, ${share(stored, pushed)} of the sum`, stored < pushed / 4);
+}
+
+const share = (part, whole) => `${((100 * part) / whole).toFixed(0)} %`;
+
+/** The unpacked layers of a node by diff id; the layout is ContentStore's in libs/image. */
+function layerFolders(agentFolder) {
+  const folders = readdirSync(agentFolder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.name === 'layer.json')
+    .map((entry) => entry.parentPath ?? entry.path);
+  return new Map(folders.map((folder) => [`sha256:${basename(folder)}`, join(folder, 'fs')]));
+}
+
+function imageRecords(agentFolder) {
+  const store = [...layerFolders(agentFolder).values()][0];
+  if (!store) return [];
+  const folder = join(dirname(dirname(dirname(store))), 'images');
+  return readdirSync(folder)
+    .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')))
+    .map(({ digest, layers }) => ({ digest, layers: layers.map(({ diffId }) => diffId) }));
+}
