@@ -17,19 +17,16 @@ export class RedisBackend implements BullBackend {
 
   openQueue(): Queue<WakeUp, void, string> {
     // A publisher must learn of an outage at once, so nothing is kept back for when Redis returns.
-    const connection = new Redis(this.url, { enableOfflineQueue: false, maxRetriesPerRequest: 0, connectTimeout: 2000 });
-    return closingWith(new Queue(this.queueName, { connection, prefix: this.prefix, skipVersionCheck: true }), connection);
+    const connection = { url: this.url, enableOfflineQueue: false, maxRetriesPerRequest: 0, connectTimeout: 2000, retryStrategy };
+    return new Queue(this.queueName, { connection, prefix: this.prefix, skipVersionCheck: true });
   }
 
   openWorker(
     process: (job: WakeJob) => Promise<void>,
     options: Pick<WorkerOptions, 'concurrency' | 'runRetryDelay'>,
   ): Worker<WakeUp, void, string> {
-    const connection = new Redis(this.url, { maxRetriesPerRequest: null });
-    return closingWith(
-      new Worker(this.queueName, process, { connection, prefix: this.prefix, skipVersionCheck: true, ...options }),
-      connection,
-    );
+    const connection = { url: this.url, maxRetriesPerRequest: null, retryStrategy };
+    return new Worker(this.queueName, process, { connection, prefix: this.prefix, skipVersionCheck: true, ...options });
   }
 
   isUnprepared(): boolean {
@@ -37,15 +34,8 @@ export class RedisBackend implements BullBackend {
   }
 }
 
-/** BullMQ leaves connections that it was handed to whoever opened them. */
-function closingWith<T extends { close(): Promise<void>; emit(event: 'error', error: Error): boolean }>(owner: T, connection: Redis): T {
-  connection.on('error', (error) => owner.emit('error', error));
-  const close = owner.close.bind(owner);
-  owner.close = async () => {
-    await close();
-    connection.disconnect();
-  };
-  return owner;
+function retryStrategy(times: number): number {
+  return Math.min(times * 100, 2000);
 }
 
 /** Redis pub/sub. */
@@ -60,8 +50,8 @@ export class RedisRelay extends Relay {
     onError: (error: Error) => void,
   ) {
     super();
-    this.publisher = new Redis(url, { maxRetriesPerRequest: 0, connectTimeout: 2000, commandTimeout: 2000 });
-    this.subscriber = new Redis(url, { maxRetriesPerRequest: null });
+    this.publisher = new Redis(url, { maxRetriesPerRequest: 0, connectTimeout: 2000, commandTimeout: 2000, retryStrategy });
+    this.subscriber = new Redis(url, { maxRetriesPerRequest: null, retryStrategy });
     this.publisher.on('error', onError);
     this.subscriber.on('error', onError);
     this.subscriber.on('message', (channel: string, message: string) => {

@@ -1,0 +1,40 @@
+import { freshDatabase, queuesSuite, startRedis, startTcpProxy } from '@berth/testing';
+import pg from 'pg';
+import { openQueues } from './open-queue.js';
+
+queuesSuite('Redis', async () => {
+  const redis = await startRedis();
+  const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(redis.url).port) });
+  return {
+    open: () => openQueues({ store: { redisUrl: `redis://127.0.0.1:${proxy.port}` } }),
+    empty: () => redis.flushAll(),
+    cut: () => proxy.cut(),
+    restore: () => proxy.restore(),
+    close: async () => {
+      await proxy.close();
+      await redis.stop();
+    },
+  };
+});
+
+queuesSuite('Postgres', async () => {
+  const database = await freshDatabase();
+  const url = new URL(database.url);
+  const proxy = await startTcpProxy({ host: url.hostname, port: Number(url.port) });
+  url.port = String(proxy.port);
+  return {
+    open: () => openQueues({ store: { postgresUrl: url.href } }),
+    empty: async () => {
+      const client = new pg.Client({ connectionString: database.url });
+      await client.connect();
+      await client.query('DROP SCHEMA IF EXISTS bullmq CASCADE');
+      await client.end();
+    },
+    cut: () => proxy.cut(),
+    restore: () => proxy.restore(),
+    close: async () => {
+      await proxy.close();
+      await database.drop();
+    },
+  };
+});
