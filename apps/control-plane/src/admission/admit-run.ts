@@ -1,0 +1,75 @@
+import { AppError } from '@berth/core';
+import { type AdmitOutcome, type RunRow, RunStore, type TenantRow } from '@berth/store';
+import type { CreateRunRequest } from '@berth/wire';
+import { Inject, Injectable } from '@nestjs/common';
+import { Metrics } from '../metrics/metrics.js';
+import { WakeUps } from '../queue/wake-ups.js';
+import { RunChanges } from '../reporting/run-changes.js';
+import { bodyHash } from './body-hash.js';
+import { PrepareRun } from './prepare-run.js';
+
+export interface AdmittedRun {
+  readonly run: RunRow;
+  /** The idempotency key had been used with the same body: this is the run of then. */
+  readonly replayed: boolean;
+}
+
+/** Accepts a run for a tenant, or refuses it. When it returns, the run is committed; the rest of its way needs no client. */
+@Injectable()
+export class AdmitRun {
+  constructor(
+    private readonly prepareRun: PrepareRun,
+    @Inject(RunStore) private readonly runs: RunStore,
+    private readonly wakeUps: WakeUps,
+    private readonly changes: RunChanges,
+    private readonly metrics: Metrics,
+  ) {}
+
+  async execute(tenant: TenantRow, request: CreateRunRequest, idempotencyKey: string | null): Promise<AdmittedRun> {
+    try {
+      const outcome = await this.admit(tenant, request, idempotencyKey);
+      this.metrics.submissions.inc({
+        outcome: outcome.replayed ? 'replayed' : outcome.run.waitingFor === 'quota' ? 'waiting' : 'admitted',
+      });
+      return outcome;
+    } catch (error) {
+      this.metrics.submissions.inc({ outcome: error instanceof AppError ? error.code : 'internal' });
+      throw error;
+    }
+  }
+
+  private async admit(tenant: TenantRow, request: CreateRunRequest, idempotencyKey: string | null): Promise<AdmittedRun> {
+    const { spec, digest } = await this.prepareRun.execute(tenant, request);
+    const outcome = await this.runs.admit({
+      tenantId: tenant.id,
+      idempotency: idempotencyKey === null ? null : { key: idempotencyKey, bodyHash: bodyHash(request) },
+      image: request.image,
+      digest,
+      spec,
+      request: { cpuMillis: spec.resources.cpuMillis, memoryBytes: spec.resources.memoryBytes },
+      onQuota: spec.onQuota,
+      priority: spec.priority,
+      maxAttempts: spec.maxAttempts,
+      labels: spec.labels,
+      now: new Date(),
+    });
+    if (outcome.kind === 'refused') throw refusal(outcome);
+    if (outcome.kind === 'created') {
+      if (outcome.admitted) this.wakeUps.admitted([outcome.run.id]);
+      this.changes.announce([outcome.run.id]);
+    }
+    return { run: outcome.run, replayed: outcome.kind === 'replayed' };
+  }
+}
+
+function refusal(outcome: Extract<AdmitOutcome, { kind: 'refused' }>): AppError {
+  const { code, dimension, limit, used, requested } = outcome;
+  switch (code) {
+    case 'idempotencyMismatch':
+      return new AppError(code, 'this Idempotency-Key belongs to a request with another body; use a fresh key');
+    case 'quotaNeverFits':
+      return new AppError(code, `${dimension}: ${requested} requested, the quota is ${limit}`, { dimension, limit, used, requested });
+    case 'overQuota':
+      return new AppError(code, `${dimension}: ${requested} requested, ${used} of ${limit} used`, { dimension, limit, used, requested });
+  }
+}

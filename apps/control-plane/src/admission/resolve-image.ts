@@ -1,0 +1,101 @@
+import { AppError, embeddedRegistry, type ImageReference, mintPullToken, parseImageReference } from '@berth/core';
+import { ImageError, RegistryClient, type RegistryEndpoint } from '@berth/image';
+import type { TenantRow } from '@berth/store';
+import { Inject, Injectable } from '@nestjs/common';
+import { CONFIG, type Config } from '../config.js';
+
+/** Resolves the image of a submission once, to the digest that every node will pull. */
+@Injectable()
+export class ResolveImage {
+  /** For registries that need no credential of ours; it keeps their connections. */
+  private readonly anonymous: RegistryClient;
+
+  constructor(@Inject(CONFIG) private readonly config: Config) {
+    this.anonymous = this.client();
+  }
+
+  /**
+   * The digest that `text` names now, for the tenant. Throws `invalidImage`, `tagNotAllowed`, `imageNotFound`, `imageUnauthorized`,
+   * `imageUnsupported` or `registryUnavailable`, within the configured time whatever the registry does.
+   */
+  async execute(tenant: TenantRow, text: string): Promise<string> {
+    const reference = parse(text);
+    if (tenant.requireDigest && reference.digest === undefined) {
+      throw new AppError('tagNotAllowed', 'name the image by digest, as registry/repository@sha256:...');
+    }
+    const client = reference.registry === embeddedRegistry ? this.tenantClient(tenant, reference, text) : this.anonymous;
+    const signal = AbortSignal.timeout(this.config.registry.timeoutMs);
+    try {
+      const { digest } = await client.resolve(reference, { platform: this.config.platform, signal });
+      return digest;
+    } catch (error) {
+      throw this.refusal(error, reference, text);
+    }
+  }
+
+  /** A client whose token opens the one repository, if it is the tenant's own. Another tenant's repository does not exist here. */
+  private tenantClient(tenant: TenantRow, reference: ImageReference, text: string): RegistryClient {
+    if (!reference.repository.startsWith(`${tenant.name}/`)) throw unknownImage(text);
+    const exp = Math.ceil((Date.now() + 2 * this.config.registry.timeoutMs) / 1000);
+    const token = mintPullToken({ repositories: [reference.repository], actions: ['pull'], exp }, this.config.registry.secret);
+    return this.client(`Bearer ${token}`);
+  }
+
+  private client(authorization?: string): RegistryClient {
+    const { timeoutMs } = this.config.registry;
+    return new RegistryClient({
+      resolveRegistry: (registry) => registryEndpoint(this.config.registry, registry),
+      authorization,
+      limits: { metadataDeadlineMs: timeoutMs, headTimeoutMs: timeoutMs, attempts: 2 },
+    });
+  }
+
+  private refusal(error: unknown, reference: ImageReference, text: string): unknown {
+    if (error instanceof Error && error.name === 'TimeoutError') {
+      return new AppError('registryUnavailable', `${reference.registry} did not answer within ${this.config.registry.timeoutMs} ms`);
+    }
+    if (!(error instanceof ImageError)) return error;
+    switch (error.code) {
+      case 'imageNotFound':
+        return unknownImage(text);
+      case 'unauthorized':
+        return new AppError('imageUnauthorized', `${reference.registry} refuses access to ${text}`);
+      case 'wrongPlatform':
+      case 'unsupportedMediaType':
+      case 'invalidManifest':
+      case 'tooLarge':
+      case 'layerRejected':
+      case 'digestMismatch':
+        return new AppError('imageUnsupported', error.message);
+      case 'addressDenied':
+        return new AppError('imageUnauthorized', `${reference.registry} leads to an address that images may not come from`);
+      case 'registryUnavailable':
+      case 'timeout':
+        return new AppError('registryUnavailable', `${reference.registry} cannot be reached, or does not answer`, {}, { cause: error });
+    }
+  }
+}
+
+/** Where the registry of a reference listens, and whether its address may be internal: the embedded one and those that the operator names. */
+export function registryEndpoint(config: Pick<Config['registry'], 'url' | 'internalOrigins'>, registry: string): RegistryEndpoint {
+  if (registry === embeddedRegistry) return { url: config.url, allowInternal: true };
+  if (registry === 'docker.io') {
+    return { url: 'https://registry-1.docker.io', allowInternal: false, tokenRealms: ['https://auth.docker.io'] };
+  }
+  const internal = config.internalOrigins.find((origin) => new URL(origin).host === registry);
+  return { url: internal ?? `https://${registry}`, allowInternal: internal !== undefined };
+}
+
+function parse(text: string): ImageReference {
+  try {
+    return parseImageReference(text);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new AppError('invalidImage', error.message, { errors: [{ field: 'image', message: error.message }] });
+  }
+}
+
+/** The same for a repository that is absent and for one that is another tenant's. */
+function unknownImage(text: string): AppError {
+  return new AppError('imageNotFound', `the registry has no image ${text}`);
+}

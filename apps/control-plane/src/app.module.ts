@@ -1,0 +1,144 @@
+import { Relay, WakeQueue } from '@berth/queue';
+import { ApiKeyStore, LogStore, NodeStore, RunStore, type Store, TenantStore } from '@berth/store';
+import { type DynamicModule, Module, type Type } from '@nestjs/common';
+import { APP_FILTER, APP_GUARD, APP_PIPE } from '@nestjs/core';
+import { AdmitRun } from './admission/admit-run.js';
+import { CancelRun } from './admission/cancel-run.js';
+import { CreateKey } from './admission/create-key.js';
+import { PrepareRun } from './admission/prepare-run.js';
+import { ResolveImage } from './admission/resolve-image.js';
+import { UpdateTenant } from './admission/update-tenant.js';
+import { CONFIG, type Config } from './config.js';
+import { ChangeNodeState } from './fleet/change-node-state.js';
+import type { ControlLinkContext } from './fleet/control-link.js';
+import { CreateJoinToken } from './fleet/create-join-token.js';
+import { Heartbeats } from './fleet/heartbeats.js';
+import { JoinNode } from './fleet/join-node.js';
+import { CONTROL_LINK_CONTEXT, LinkServer, LOG_LINK_CONTEXT } from './fleet/link-server.js';
+import type { LogLinkContext } from './fleet/log-link.js';
+import { NodeLinks } from './fleet/node-links.js';
+import { NodeOrders } from './fleet/node-orders.js';
+import { controllers } from './http/controllers.js';
+import { KeyGuard } from './http/key.guard.js';
+import { OPEN_API_DOCUMENT } from './http/open-api.controller.js';
+import { openApiDocument } from './http/open-api.js';
+import { OpenStreams } from './http/open-streams.js';
+import { ProblemFilter } from './http/problem.filter.js';
+import { RequestValidationPipe } from './http/validation.js';
+import { LOGGER, type Logger } from './logger.js';
+import { Metrics } from './metrics/metrics.js';
+import { Signals } from './queue/signals.js';
+import { WakeUps } from './queue/wake-ups.js';
+import { Readiness } from './readiness.js';
+import { ApplyReports } from './reporting/apply-reports.js';
+import { FollowEvents } from './reporting/follow-events.js';
+import { FollowLogs } from './reporting/follow-logs.js';
+import { RunChanges } from './reporting/run-changes.js';
+import { WaitForRun } from './reporting/wait-for-run.js';
+import { AdmitWaiting } from './scheduler/admit-waiting.js';
+import { LoseNodes } from './scheduler/lose-nodes.js';
+import { PlaceRuns } from './scheduler/place-runs.js';
+import { PlaceStalled } from './scheduler/place-stalled.js';
+import { STORE } from './tokens.js';
+
+/** What the module is built on: made before it, closed after it. */
+export interface Foundations {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly store: Store;
+  /** null: without the queue, the sweeper alone places. */
+  readonly wakeQueue: WakeQueue | null;
+  readonly relay: Relay;
+}
+
+/** The parts, in the order in which a run meets them. */
+@Module({})
+export class AppModule {
+  static on({ config, logger, store, wakeQueue, relay }: Foundations): DynamicModule {
+    const value = (provide: unknown, useValue: unknown) => ({ provide: provide as symbol, useValue });
+    return {
+      module: AppModule,
+      controllers: [...controllers] as Type[],
+      providers: [
+        value(CONFIG, config),
+        value(LOGGER, logger),
+        value(STORE, store),
+        value(TenantStore, store.tenants),
+        value(ApiKeyStore, store.apiKeys),
+        value(NodeStore, store.nodes),
+        value(RunStore, store.runs),
+        value(LogStore, store.logs),
+        value(WakeQueue, wakeQueue),
+        value(Relay, relay),
+
+        // http
+        { provide: APP_FILTER, useClass: ProblemFilter },
+        { provide: APP_GUARD, useClass: KeyGuard },
+        { provide: APP_PIPE, useClass: RequestValidationPipe },
+        { provide: OPEN_API_DOCUMENT, useFactory: () => openApiDocument(controllers) },
+        OpenStreams,
+        // admission
+        ResolveImage,
+        PrepareRun,
+        AdmitRun,
+        CancelRun,
+        UpdateTenant,
+        CreateKey,
+        // queue
+        WakeUps,
+        Signals,
+        // scheduler
+        PlaceRuns,
+        PlaceStalled,
+        AdmitWaiting,
+        LoseNodes,
+        // fleet
+        NodeLinks,
+        NodeOrders,
+        Heartbeats,
+        JoinNode,
+        CreateJoinToken,
+        ChangeNodeState,
+        LinkServer,
+        controlLinkContext,
+        logLinkContext,
+        // reporting
+        RunChanges,
+        ApplyReports,
+        WaitForRun,
+        FollowLogs,
+        FollowEvents,
+
+        Metrics,
+        Readiness,
+      ],
+    };
+  }
+}
+
+const controlLinkContext = {
+  provide: CONTROL_LINK_CONTEXT,
+  inject: [CONFIG, LOGGER, NodeStore, NodeLinks, NodeOrders, Heartbeats, ApplyReports, WakeUps, Metrics],
+  useFactory: (
+    config: Config,
+    logger: Logger,
+    nodes: NodeStore,
+    links: NodeLinks,
+    orders: NodeOrders,
+    heartbeats: Heartbeats,
+    applyReports: ApplyReports,
+    wakeUps: WakeUps,
+    metrics: Metrics,
+  ): ControlLinkContext => ({ config, logger, nodes, links, orders, heartbeats, applyReports, wakeUps, metrics }),
+};
+
+const logLinkContext = {
+  provide: LOG_LINK_CONTEXT,
+  inject: [LogStore, RunChanges, Metrics, LOGGER],
+  useFactory: (logs: LogStore, changes: RunChanges, metrics: Metrics, logger: Logger): LogLinkContext => ({
+    logs,
+    changes,
+    metrics,
+    logger,
+  }),
+};

@@ -1,0 +1,28 @@
+import type { ProblemCode } from '@berth/wire';
+import { applyDecorators, HttpCode, SetMetadata } from '@nestjs/common';
+import type { z } from 'zod';
+
+/** The metadata key of a route's `ApiDescription`. */
+export const API_DESCRIPTION = 'berth:api';
+
+/** Whose key a route asks for. `any`: a tenant's or the operator's. `none`: no API key; the route may ask for something else. */
+export type KeyKind = 'tenant' | 'admin' | 'any' | 'none';
+
+/** What a route promises: read by the key guard and by the OpenAPI document, so that neither can differ from the other. */
+export interface ApiDescription {
+  readonly summary: string;
+  readonly key: KeyKind;
+  readonly status: number;
+  /** The body of the good answer; absent for 204. */
+  readonly answer?: z.ZodType;
+  /** Media types of the good answer; `application/json` unless told. */
+  readonly contentTypes?: readonly string[];
+  /** Codes of the refusals that this route adds to those every route has. */
+  readonly problems?: readonly ProblemCode[];
+  /** Request headers that matter here, by name. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Describes a route and sets the status of its good answer. A route without it is refused at start-up. */
+export const Api = (description: ApiDescription): MethodDecorator =>
+  applyDecorators(SetMetadata(API_DESCRIPTION, description), HttpCode(description.status));

@@ -1,0 +1,84 @@
+import type { ApiKeyRow, AttemptRow, NodeRow, RunEventRow, RunRow, TenantRow } from '@berth/store';
+import type { apiKey, Node, Run, RunEvent, RunSpec, Tenant } from '@berth/wire';
+import type { z } from 'zod';
+
+/* Rows of the store as the API shows them: times as RFC 3339, nothing that is for us alone. */
+
+const time = (date: Date) => date.toISOString();
+const timeOrNull = (date: Date | null) => date?.toISOString() ?? null;
+
+export function renderRun(row: RunRow): Run {
+  return {
+    id: row.id,
+    tenant: row.tenantName,
+    state: row.state,
+    waitingFor: row.waitingFor,
+    waitingReason: row.waitingReason,
+    image: row.image,
+    digest: row.digest,
+    spec: row.spec as RunSpec,
+    exitCode: row.exitCode,
+    signal: row.signal,
+    failure: row.failure,
+    cancelRequested: row.cancelRequested,
+    attempts: row.attempts.map(renderAttempt),
+    createdAt: time(row.createdAt),
+    startedAt: timeOrNull(row.startedAt),
+    finishedAt: timeOrNull(row.finishedAt),
+  };
+}
+
+function renderAttempt(row: AttemptRow): Run['attempts'][number] {
+  return {
+    number: row.number,
+    epoch: row.epoch,
+    nodeId: row.nodeId,
+    placedAt: time(row.placedAt),
+    startedAt: timeOrNull(row.startedAt),
+    finishedAt: timeOrNull(row.finishedAt),
+    exitCode: row.exitCode,
+    signal: row.signal,
+    oomKilled: row.oomKilled,
+    failure: row.failure,
+    usage: { peakMemoryBytes: row.peakMemoryBytes, cpuTimeMs: row.cpuTimeUs === null ? null : row.cpuTimeUs / 1000 },
+  };
+}
+
+export function renderEvent(row: RunEventRow): RunEvent {
+  return {
+    id: String(row.id),
+    runId: row.runId,
+    type: row.type as RunEvent['type'],
+    state: row.state,
+    attempt: row.attempt,
+    message: row.message,
+    at: time(row.at),
+  };
+}
+
+export function renderTenant(row: TenantRow): Tenant {
+  const { id, name, quota, used, requireDigest, createdAt } = row;
+  return { id, name, quota, used, requireDigest, createdAt: time(createdAt) };
+}
+
+export function renderKey(row: ApiKeyRow): z.infer<typeof apiKey> {
+  const { id, name, createdAt, expiresAt, revokedAt } = row;
+  return { id, name, createdAt: time(createdAt), expiresAt: timeOrNull(expiresAt), revokedAt: timeOrNull(revokedAt) };
+}
+
+export function renderNode(row: NodeRow): Node {
+  const { id, name, state, cpuMillis, memoryBytes, reserved, agentVersion, kernel, cgroupMode, lastHeartbeatAt, createdAt } = row;
+  return {
+    id,
+    name,
+    state,
+    cpuMillis,
+    memoryBytes,
+    reserved,
+    agentVersion,
+    kernel,
+    cgroupMode,
+    lastHeartbeatAt: timeOrNull(lastHeartbeatAt),
+    createdAt: time(createdAt),
+  };
+}

@@ -1,0 +1,138 @@
+import { AppError } from '@berth/core';
+import { type RunRow, RunStore, type TenantRow } from '@berth/store';
+import { type CreateRunRequest, createRunRequest, listRunsQuery, type Run, run, runList, waitQuery } from '@berth/wire';
+import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Query, Res } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
+import type { z } from 'zod';
+import { AdmitRun } from '../admission/admit-run.js';
+import { CancelRun } from '../admission/cancel-run.js';
+import { WaitForRun } from '../reporting/wait-for-run.js';
+import { Api } from './api.js';
+import { CallingKeyHash, CallingTenant } from './caller.js';
+import { OpenStreams } from './open-streams.js';
+import { renderRun } from './render.js';
+import { IdPipe, notFound } from './validation.js';
+
+const idempotencyKeyGrammar = /^[\x21-\x7e]{1,255}$/;
+
+@Controller('v1/runs')
+export class RunsController {
+  constructor(
+    private readonly admitRun: AdmitRun,
+    private readonly cancelRun: CancelRun,
+    private readonly waitForRun: WaitForRun,
+    @Inject(RunStore) private readonly runs: RunStore,
+    private readonly streams: OpenStreams,
+  ) {}
+
+  @Post()
+  @Api({
+    summary: 'Submit a run',
+    key: 'tenant',
+    status: 201,
+    answer: run,
+    headers: { 'Idempotency-Key': 'Same key and body: the same run, never a second one. Same key, other body: 409' },
+    problems: [
+      'invalidImage',
+      'unsupportedField',
+      'tagNotAllowed',
+      'quotaNeverFits',
+      'overQuota',
+      'idempotencyMismatch',
+      'imageNotFound',
+      'imageUnauthorized',
+      'imageUnsupported',
+      'registryUnavailable',
+      'payloadTooLarge',
+      'unsupportedMediaType',
+    ],
+  })
+  async create(
+    @CallingTenant() tenant: TenantRow,
+    @Body({ schema: createRunRequest }) request: CreateRunRequest,
+    @Headers('idempotency-key') key: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Run> {
+    const admitted = await this.admitRun.execute(tenant, request, parseIdempotencyKey(key));
+    reply.header('location', `/v1/runs/${admitted.run.id}`);
+    if (admitted.replayed) reply.header('idempotency-replayed', 'true');
+    return renderRun(admitted.run);
+  }
+
+  @Get()
+  @Api({ summary: 'List runs, newest first', key: 'tenant', status: 200, answer: runList })
+  async list(
+    @CallingTenant() tenant: TenantRow,
+    @Query({ schema: listRunsQuery }) query: z.infer<typeof listRunsQuery>,
+  ): Promise<z.infer<typeof runList>> {
+    const { state, label, limit, cursor } = query;
+    const { runs, nextCursor } = await this.runs.list(tenant.id, {
+      limit,
+      ...(state === undefined ? {} : { state }),
+      ...(label === undefined ? {} : { label: parseLabel(label) }),
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    return { items: runs.map(renderRun), nextCursor };
+  }
+
+  @Get(':id')
+  @Api({ summary: 'Look at a run', key: 'tenant', status: 200, answer: run, problems: ['notFound'] })
+  async get(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<Run> {
+    return found(await this.runs.find(tenant.id, id));
+  }
+
+  @Post(':id/cancel')
+  @Api({ summary: 'Ask a run to stop; a terminal run stays as it is', key: 'tenant', status: 200, answer: run, problems: ['notFound'] })
+  async cancel(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<Run> {
+    return found(await this.cancelRun.execute(tenant, id));
+  }
+
+  @Delete(':id')
+  @Api({ summary: 'Forget a terminal run with its events and logs', key: 'tenant', status: 204, problems: ['notFound', 'runNotTerminal'] })
+  async delete(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<void> {
+    const outcome = await this.runs.delete(tenant.id, id);
+    if (outcome === 'notFound') throw notFound('run');
+    if (outcome === 'runNotTerminal') throw new AppError('runNotTerminal', 'cancel the run and wait for its end first');
+  }
+
+  @Get(':id/wait')
+  @Api({
+    summary: 'The run once it is terminal, or as it stands when timeoutMs has passed',
+    key: 'tenant',
+    status: 200,
+    answer: run,
+    problems: ['notFound'],
+  })
+  async wait(
+    @CallingTenant() tenant: TenantRow,
+    @CallingKeyHash() keyHash: string,
+    @Param('id', new IdPipe('run')) id: string,
+    @Query({ schema: waitQuery }) query: z.infer<typeof waitQuery>,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Run> {
+    const { signal, release } = this.streams.track(reply, keyHash);
+    try {
+      return found(await this.waitForRun.execute(tenant, id, query.timeoutMs, signal));
+    } finally {
+      release();
+    }
+  }
+}
+
+function found(row: RunRow | null): Run {
+  if (row === null) throw notFound('run');
+  return renderRun(row);
+}
+
+function parseIdempotencyKey(key: string | undefined): string | null {
+  if (key === undefined) return null;
+  if (!idempotencyKeyGrammar.test(key)) throw new AppError('invalidRequest', 'Idempotency-Key: must be 1 to 255 visible ASCII characters');
+  return key;
+}
+
+function parseLabel(text: string): { key: string; value: string } {
+  const at = text.indexOf('=');
+  if (at < 1)
+    throw new AppError('invalidRequest', 'label: must be key=value', { errors: [{ field: 'label', message: 'must be key=value' }] });
+  return { key: text.slice(0, at), value: text.slice(at + 1) };
+}

@@ -1,0 +1,73 @@
+import { AppError, isTerminal } from '@berth/core';
+import { LogStore, type RunRow, RunStore, type TenantRow } from '@berth/store';
+import { Inject, Injectable } from '@nestjs/common';
+import { Alarm } from './alarm.js';
+import { RunChanges } from './run-changes.js';
+
+const chunkBytes = 64 * 1024;
+/** How often a follower looks without news; log chunks that another replica stored bring none. */
+const lookAgainMs = 400;
+/** A log that is not whole so long after its run's end will never be: its node is gone. */
+const incompleteMs = 10_000;
+
+export interface LogSelection {
+  /** Undefined: the last attempt; when following, also those that come after it. */
+  readonly attempt: number | undefined;
+  readonly follow: boolean;
+}
+
+/** Reads a run's log from its first byte, and on, as it is written. */
+@Injectable()
+export class FollowLogs {
+  constructor(
+    @Inject(RunStore) private readonly runs: RunStore,
+    @Inject(LogStore) private readonly logs: LogStore,
+    private readonly changes: RunChanges,
+  ) {}
+
+  /** Refuses with `notFound` an attempt that the run has not had. */
+  assertAttempt(run: RunRow, attempt: number | undefined): void {
+    if (attempt !== undefined && run.attempts.every(({ number }) => number !== attempt)) {
+      throw new AppError('notFound', `the run has no attempt ${attempt}`);
+    }
+  }
+
+  /** Yields bytes of the log, CRI records, at most 64 KiB at a time and only when asked, so that a slow reader costs nothing here. */
+  async *execute(tenant: TenantRow, runId: string, selection: LogSelection, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const alarm = new Alarm();
+    const stopListening = this.changes.listenToLog(runId, alarm.ring);
+    let attempt = selection.attempt;
+    let offset = 0;
+    let grewAt = performance.now();
+    try {
+      while (!signal.aborted) {
+        // The run is looked at before its log, so that what was written up to its end is read before the end is believed.
+        const run = await this.runs.find(tenant.id, runId);
+        if (run === null) return;
+        attempt ??= run.attempts.at(-1)?.number;
+        let complete = attempt === undefined;
+        for (let more = attempt !== undefined; more && !signal.aborted; ) {
+          const read = await this.logs.read(runId, attempt as number, offset, chunkBytes);
+          more = read.bytes.length > 0;
+          complete = read.complete;
+          offset = read.nextOffset;
+          if (!more) break;
+          yield read.bytes;
+          grewAt = performance.now();
+        }
+        if (!selection.follow) return;
+        const next = selection.attempt === undefined ? run.attempts.find(({ number }) => number > (attempt ?? 0)) : undefined;
+        if (attempt !== undefined && next !== undefined) {
+          attempt = next.number;
+          offset = 0;
+          continue;
+        }
+        const ended = isTerminal(run.state) || (selection.attempt !== undefined && complete);
+        if (ended && (complete || performance.now() - grewAt > incompleteMs)) return;
+        await alarm.sleep(lookAgainMs, signal);
+      }
+    } finally {
+      stopListening();
+    }
+  }
+}

@@ -1,0 +1,124 @@
+import type { Server } from 'node:http';
+import { AppError, hashSecret, isSecret } from '@berth/core';
+import { openQueues } from '@berth/queue';
+import { type ApiKeyStore, openStore } from '@berth/store';
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyInstance } from 'fastify';
+import { AppModule, type Foundations } from './app.module.js';
+import type { Config } from './config.js';
+import { LinkServer } from './fleet/link-server.js';
+import { observeHttp } from './http/observe-http.js';
+import { OpenStreams } from './http/open-streams.js';
+import type { ServedRoutes } from './http/served-routes.js';
+import { createHttpAdapter } from './http/server.js';
+import { type Logger, nestLogger } from './logger.js';
+import { serverUrl, startAdminServer } from './metrics/admin-server.js';
+import { Metrics } from './metrics/metrics.js';
+import { observeService } from './metrics/observe-service.js';
+import { Signals } from './queue/signals.js';
+import { WakeUps } from './queue/wake-ups.js';
+import { Readiness } from './readiness.js';
+import { AdmitWaiting } from './scheduler/admit-waiting.js';
+import { LoseNodes } from './scheduler/lose-nodes.js';
+import { PlaceRuns } from './scheduler/place-runs.js';
+import { PlaceStalled } from './scheduler/place-stalled.js';
+import { Sweeper } from './scheduler/sweeper.js';
+
+/** A control plane that serves. */
+export interface ControlPlane {
+  readonly url: string;
+  readonly adminUrl: string;
+  /** What is served, for those who compare it with what is described. */
+  readonly routes: ServedRoutes;
+  /** Ends without losing a request or a report: see `stop` below for the order. */
+  close(): Promise<void>;
+}
+
+/** Starts a replica: migrates the database, makes sure of the admin key, then serves. Throws, with everything closed again, when it cannot. */
+export async function startControlPlane(config: Config, logger: Logger): Promise<ControlPlane> {
+  const store = openStore({ url: config.databaseUrl, poolSize: config.databasePool });
+  try {
+    const { applied } = await store.migrate();
+    if (applied.length > 0) logger.info({ applied }, 'migrated');
+    if (config.adminKey !== null) await ensureAdminKey(store.apiKeys, config.adminKey);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  const queues = openQueues({
+    store: config.redisUrl === null ? { postgresUrl: config.databaseUrl } : { redisUrl: config.redisUrl },
+    onError: (error) => logger.warn({ err: error }, 'queue'),
+  });
+  const close = async (): Promise<void> => {
+    await queues.close();
+    await store.close();
+  };
+  try {
+    const { relay, wakeQueue } = queues;
+    return await serve({ config, logger, store, relay, wakeQueue: config.queue ? wakeQueue : null }, close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function serve(foundations: Foundations, closeFoundations: () => Promise<void>): Promise<ControlPlane> {
+  const { config, logger } = foundations;
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.on(foundations), createHttpAdapter(config), {
+    bodyParser: false,
+    logger: nestLogger(logger),
+    abortOnError: false,
+  });
+  const server = app.getHttpServer() as unknown as Server;
+  app.get(LinkServer).attach(server);
+  const routes = observeHttp(app.getHttpAdapter().getInstance() as unknown as FastifyInstance, app.get(Metrics), logger);
+  observeService(app);
+  const placeRuns = app.get(PlaceRuns);
+  await app.get(Signals).start();
+  await app.get(WakeUps).start(() => placeRuns.execute());
+  const sweeper = createSweeper(app, config, logger);
+  if (config.sweeper) sweeper.start();
+  const admin = await startAdminServer(config.admin, app.get(Metrics), app.get(Readiness));
+  await app.listen(config.listen.port, config.listen.host);
+
+  const stop = async (): Promise<void> => {
+    // Balancers first, then those who would wait for us, then the doors; what is under way ends before what it stands on is closed.
+    app.get(Readiness).stop();
+    app.get(OpenStreams).stop();
+    await Promise.all([app.close(), app.get(LinkServer).stop()]);
+    await sweeper.stop();
+    await app.get(WakeUps).stop();
+    await placeRuns.settled();
+    await admin.close();
+    await closeFoundations();
+  };
+  let stopped: Promise<void> | null = null;
+  return {
+    url: serverUrl(config.listen.tls === null ? 'http' : 'https', server, config.listen.host),
+    adminUrl: admin.url,
+    routes,
+    close: () => (stopped ??= stop()),
+  };
+}
+
+function createSweeper(app: NestFastifyApplication, config: Config, logger: Logger): Sweeper {
+  const steps = [
+    { name: 'publishOutbox', every: 1, execute: () => app.get(WakeUps).publishOutbox() },
+    { name: 'placeStalled', every: 1, execute: () => app.get(PlaceStalled).execute() },
+    { name: 'loseNodes', every: 3, execute: () => app.get(LoseNodes).execute() },
+    { name: 'admitWaiting', every: 5, execute: () => app.get(AdmitWaiting).execute() },
+  ];
+  return new Sweeper(steps, config.sweepMs, app.get(Metrics), logger);
+}
+
+/** Stores the hash of the operator's key, once. Replicas that start together may all try. */
+async function ensureAdminKey(apiKeys: ApiKeyStore, key: string): Promise<void> {
+  if (!isSecret('berth', key)) throw new AppError('invalidRequest', 'BERTH_ADMIN_KEY must be berth_ and 32 letters or digits');
+  const hash = hashSecret(key);
+  const exists = async () => (await apiKeys.authenticate(hash, new Date())) !== null;
+  if (await exists()) return;
+  await apiKeys.create({ tenantId: null, name: 'admin', hash, expiresAt: null }).catch(async (error: unknown) => {
+    if (!(await exists())) throw error;
+  });
+}
