@@ -54,7 +54,7 @@ static int prepare_bind(const struct mount_spec *m, int bundle_fd, struct prepar
 	return is_directory(p->tree, &p->is_directory, err, m->source);
 }
 
-static int prepare_device(const struct device_spec *d, struct rt_error *err)
+static int prepare_device(const struct device_spec *d, uint64_t attrs, struct rt_error *err)
 {
 	cleanup_fd int tree = sys_open_tree(AT_FDCWD, d->path, OPEN_TREE_CLONE);
 	struct stat st;
@@ -63,7 +63,7 @@ static int prepare_device(const struct device_spec *d, struct rt_error *err)
 	mode_t type = d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
 	if ((st.st_mode & S_IFMT) != type || (type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
 		return rt_fail(err, EINVAL, "the host's %s is not the device %c %u:%u", d->path, d->type, d->major, d->minor);
-	if (sys_mount_setattr(tree, 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE) < 0)
+	if (sys_mount_setattr(tree, 0, attrs | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE) < 0)
 		return rt_fail_errno(err, "set the options of %s", d->path);
 	return take_fd(&tree);
 }
@@ -75,14 +75,14 @@ static int prepare_devices(struct config *c, struct prepared *p, struct rt_error
 	if (!p->devices)
 		return rt_fail(err, ENOMEM, "prepare devices");
 	p->mask_file = -1;
-	if (c->masked_paths.count && (p->mask_file = prepare_device(&default_device_specs[DEVICE_NULL], err)) < 0)
+	if (c->masked_paths.count && (p->mask_file = prepare_device(&default_device_specs[DEVICE_NULL], MOUNT_ATTR_RDONLY, err)) < 0)
 		return p->mask_file;
 	for (int i = 0; p->bind_devices && i < DEFAULT_DEVICES; i++) {
-		if ((p->default_devices[i] = prepare_device(&default_device_specs[i], err)) < 0)
+		if ((p->default_devices[i] = prepare_device(&default_device_specs[i], 0, err)) < 0)
 			return p->default_devices[i];
 	}
 	for (size_t i = 0; p->bind_devices && i < c->device_count; i++) {
-		if ((p->devices[i] = prepare_device(&c->devices[i], err)) < 0)
+		if ((p->devices[i] = prepare_device(&c->devices[i], 0, err)) < 0)
 			return p->devices[i];
 	}
 	return 0;
