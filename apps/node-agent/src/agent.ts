@@ -22,7 +22,7 @@ import { LogShipper } from './logs/log-shipper.js';
 import { AgentMetrics } from './metrics.js';
 import { serveMetrics } from './metrics-server.js';
 import { findAttempts } from './recovery/find-attempts.js';
-import { type Leftover, leftovers, removeCgroupParents, removeLeftovers } from './recovery/leftovers.js';
+import { leftovers, removeCgroupParents, removeLeftovers } from './recovery/leftovers.js';
 import { ReportSpool } from './reports/report-spool.js';
 import { IdSlots } from './sandbox/id-slots.js';
 import { loadSeccompProfile } from './sandbox/seccomp-profile.js';
@@ -149,6 +149,7 @@ export class Agent {
       metrics: async () => ({ contentType: metrics.registry.contentType, text: await metrics.registry.metrics() }),
       health: () => ({ healthy: channel.state === 'up', detail: `the link to the control plane is ${channel.state}` }),
       images: async () => store.usage(),
+      leftovers: () => leftovers(node, config.directory, new Set(running.attempts.map(({ key }) => key))),
     });
     control.start();
     shipper.start();
@@ -157,11 +158,6 @@ export class Agent {
 
   get metricsPort(): number {
     return this.pages.port;
-  }
-
-  /** What this node has on the machine that belongs to no attempt; empty when all is well. */
-  async leftovers(): Promise<readonly Leftover[]> {
-    return leftovers(this.node, this.config.directory, new Set(this.table.attempts.map(({ key }) => key)));
   }
 
   /** Ends the agent. Containers run on, for the next agent to find, unless the configuration takes them along. */

@@ -8,9 +8,11 @@ export interface MetricPages {
   health(): { readonly healthy: boolean; readonly detail: string };
   /** Disk use of images and the layers that they share. */
   images(): Promise<object>;
+  /** What is on the machine of this node's and belongs to no attempt. */
+  leftovers(): Promise<readonly object[]>;
 }
 
-/** Serves /metrics, /healthz and /images on loopback alone. Returns the server and the port it got. */
+/** Serves the pages on loopback alone. Returns the server and the port it got. */
 export async function serveMetrics(port: number, pages: MetricPages): Promise<{ readonly server: Server; readonly port: number }> {
   const server = createServer((request, response) => {
     answer(request.method ?? '', request.url ?? '', pages).then(
@@ -46,7 +48,9 @@ async function answer(method: string, url: string, pages: MetricPages): Promise<
     }
     case '/images':
       return { status: 200, contentType: 'application/json', text: JSON.stringify(await pages.images()) };
+    case '/leftovers':
+      return { status: 200, contentType: 'application/json', text: JSON.stringify(await pages.leftovers()) };
     default:
-      return { status: 404, contentType: 'text/plain', text: 'there is /metrics, /healthz and /images\n' };
+      return { status: 404, contentType: 'text/plain', text: 'there is /metrics, /healthz, /images and /leftovers\n' };
   }
 }
