@@ -1,0 +1,120 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Fleet, type FleetNode, fitScore, type NodeState, type PlacementRequest, place } from './place.js';
+
+const states: readonly NodeState[] = ['ready', 'lost', 'draining', 'dead'];
+const node = fc.record({
+  state: fc.constantFrom(...states, 'ready' as const, 'ready' as const),
+  cpuMillis: fc.integer({ min: 0, max: 4000 }),
+  memoryBytes: fc.integer({ min: 0, max: 4000 }),
+  usedShare: fc.integer({ min: 0, max: 100 }),
+});
+const fleet: fc.Arbitrary<Fleet> = fc.array(node, { maxLength: 8 }).map((nodes) => ({
+  nodes: nodes.map(({ usedShare, ...rest }, i) => ({
+    id: `node_${i}`,
+    ...rest,
+    reserved: {
+      cpuMillis: Math.floor((rest.cpuMillis * usedShare) / 100),
+      memoryBytes: Math.floor((rest.memoryBytes * usedShare) / 100),
+      runs: 0,
+    },
+  })),
+}));
+const runs: fc.Arbitrary<PlacementRequest[]> = fc
+  .array(fc.record({ cpuMillis: fc.integer({ min: 1, max: 2000 }), memoryBytes: fc.integer({ min: 1, max: 2000 }) }), { maxLength: 20 })
+  .map((requests) => requests.map((request, i) => ({ runId: `run_${i}`, ...request })));
+
+function ready(id: string, cpuMillis: number, memoryBytes: number, used = 0): FleetNode {
+  return { id, state: 'ready', cpuMillis, memoryBytes, reserved: { cpuMillis: used, memoryBytes: used, runs: 0 } };
+}
+
+describe('placement', () => {
+  it('answers for every run once, and never takes more than a node has', () => {
+    fc.assert(
+      fc.property(fleet, runs, (view, requests) => {
+        const { placements, unplaced } = place(view, requests);
+        const answered = [...placements, ...unplaced].map((answer) => answer.runId);
+        expect(answered.toSorted()).toEqual(requests.map((run) => run.runId).toSorted());
+        for (const target of view.nodes) {
+          const here = requests.filter((run) => placements.some((p) => p.runId === run.runId && p.nodeId === target.id));
+          if (here.length === 0) continue;
+          expect(target.state).toBe('ready');
+          expect(target.reserved.cpuMillis + sum(here, 'cpuMillis')).toBeLessThanOrEqual(target.cpuMillis);
+          expect(target.reserved.memoryBytes + sum(here, 'memoryBytes')).toBeLessThanOrEqual(target.memoryBytes);
+        }
+      }),
+    );
+  });
+
+  it('leaves the first run unplaced only if no ready node has room for it', () => {
+    fc.assert(
+      fc.property(fleet, runs, (view, requests) => {
+        const first = requests[0];
+        fc.pre(first !== undefined);
+        const hasRoom = view.nodes.some(
+          (n) =>
+            n.state === 'ready' &&
+            n.cpuMillis - n.reserved.cpuMillis >= first.cpuMillis &&
+            n.memoryBytes - n.reserved.memoryBytes >= first.memoryBytes,
+        );
+        expect(place(view, requests).placements.some((p) => p.runId === first.runId)).toBe(hasRoom);
+      }),
+    );
+  });
+
+  it('gives equal answers to equal inputs, in whatever order the nodes come, and changes neither', () => {
+    fc.assert(
+      fc.property(fleet, runs, (view, requests) => {
+        const before = JSON.stringify({ view, requests });
+        const answer = place(view, requests);
+        expect(place({ nodes: view.nodes.toReversed() }, requests)).toEqual(answer);
+        expect(JSON.stringify({ view, requests })).toBe(before);
+      }),
+    );
+  });
+
+  it('prefers the fuller of two nodes, and spills over to the other', () => {
+    const view = { nodes: [ready('node_a', 1000, 1000), ready('node_b', 1000, 1000, 500)] };
+    const request = { cpuMillis: 400, memoryBytes: 400 };
+    const { placements } = place(view, [
+      { runId: 'run_1', ...request },
+      { runId: 'run_2', ...request },
+    ]);
+    expect(placements.map((p) => p.nodeId)).toEqual(['node_b', 'node_a']);
+  });
+
+  it('spreads over three nodes of unequal size, one full and one dead, to where there is room', () => {
+    const view: Fleet = {
+      nodes: [ready('node_full', 4000, 4000, 4000), { ...ready('node_dead', 8000, 8000), state: 'dead' }, ready('node_small', 1000, 1000)],
+    };
+    const { placements, unplaced } = place(
+      view,
+      [1, 2, 3].map((i) => ({ runId: `run_${i}`, cpuMillis: 500, memoryBytes: 100 })),
+    );
+    expect(placements.map((p) => p.nodeId)).toEqual(['node_small', 'node_small']);
+    expect(unplaced).toEqual([{ runId: 'run_3', reason: 'cpuMillis: no node has enough free' }]);
+  });
+
+  it.each([
+    [[], 'no node is ready'],
+    [[{ ...ready('node_a', 9000, 9000), state: 'draining' as const }], 'no node is ready'],
+    [[ready('node_a', 999, 9000), ready('node_b', 1, 9000)], 'cpuMillis: no ready node is large enough'],
+    [[ready('node_a', 9000, 999)], 'memoryBytes: no ready node is large enough'],
+    [[ready('node_a', 9000, 1), ready('node_b', 1, 9000)], 'cpuMillis and memoryBytes: no ready node is large enough in both'],
+    [[ready('node_a', 1000, 9000, 1)], 'cpuMillis: no node has enough free'],
+    [[ready('node_a', 9000, 1000, 1)], 'memoryBytes: no node has enough free'],
+  ])('names the exhausted dimension (%#)', (nodes, reason) => {
+    const { unplaced } = place({ nodes }, [{ runId: 'run_1', cpuMillis: 1000, memoryBytes: 1000 }]);
+    expect(unplaced).toEqual([{ runId: 'run_1', reason }]);
+  });
+
+  it('scores a full node highest and an empty one lowest', () => {
+    const capacity = { cpuMillis: 100, memoryBytes: 100 };
+    expect(fitScore(capacity, { cpuMillis: 0, memoryBytes: 0 })).toBe(18);
+    expect(fitScore(capacity, capacity)).toBe(0);
+  });
+});
+
+function sum(requests: readonly PlacementRequest[], dimension: 'cpuMillis' | 'memoryBytes'): number {
+  return requests.reduce((total, run) => total + run[dimension], 0);
+}
