@@ -17,13 +17,15 @@ describe('the configuration', () => {
     [{ BERTH_REGISTRY_PORT: '70000' }, 'BERTH_REGISTRY_PORT'],
     [{ BERTH_REGISTRY_PORT: '1e3' }, 'BERTH_REGISTRY_PORT'],
     [{ BERTH_REGISTRY_KEY_CACHE_MS: '5001' }, 'BERTH_REGISTRY_KEY_CACHE_MS'],
-    [{ BERTH_REGISTRY_HOST: '0.0.0.0' }, 'BERTH_ALLOW_PLAINTEXT'],
-    [{ BERTH_REGISTRY_HOST: '127.0.0.1.example.org' }, 'BERTH_ALLOW_PLAINTEXT'],
+    [{ BERTH_REGISTRY_HOST: '0.0.0.0' }, 'BERTH_INSECURE_LISTEN'],
+    [{ BERTH_ADMIN_HOST: '::' }, 'BERTH_INSECURE_LISTEN'],
+    [{ BERTH_TLS_CERT_FILE: '/cert.pem' }, 'BERTH_TLS_KEY_FILE'],
+    [{ BERTH_REGISTRY_HOST: '127.0.0.1.example.org' }, 'BERTH_INSECURE_LISTEN'],
   ])('refuses %j and names the variable', (change, name) => {
     expect(() => configFrom({ ...least, ...change })).toThrow(name);
   });
 
   it('listens elsewhere than on loopback only when told that plain text is meant', () => {
-    expect(configFrom({ ...least, BERTH_REGISTRY_HOST: '0.0.0.0', BERTH_ALLOW_PLAINTEXT: '1' }).host).toBe('0.0.0.0');
+    expect(configFrom({ ...least, BERTH_REGISTRY_HOST: '0.0.0.0', BERTH_INSECURE_LISTEN: '1' }).host).toBe('0.0.0.0');
   });
 });

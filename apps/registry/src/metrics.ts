@@ -20,7 +20,7 @@ export class RegistryMetrics {
   });
   readonly #received = new Counter({
     name: 'berth_registry_received_bytes_total',
-    help: 'Bytes of request bodies',
+    help: 'Bytes of requests, heads included',
     registers: [this.registry],
   });
   readonly #sent = new Counter({

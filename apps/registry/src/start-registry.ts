@@ -48,7 +48,7 @@ export async function startRegistry(
 
   const metrics = new RegistryMetrics(() => uploads.count(null));
   const authenticator = new Authenticator(keys.apiKeys, config.tokenSecret, config.keyCacheMs, nowMs);
-  const server = buildServer({ stores, authenticator, metrics, logger, idleTimeoutMs: config.idleTimeoutMs });
+  const server = buildServer({ stores, authenticator, metrics, logger, idleTimeoutMs: config.idleTimeoutMs, tls: config.tls });
   const ready = async (): Promise<void> => {
     await keys.ping();
     await access(layout.scratch, constants.W_OK);
@@ -70,10 +70,10 @@ export async function startRegistry(
   const sweeper = repeat(sweep, config.sweepEveryMs, (error) => logger.error({ err: error }, 'sweep failed'));
 
   await server.listen({ host: config.host, port: config.port });
-  await admin.listen({ host: config.host, port: config.adminPort });
+  await admin.listen({ host: config.adminHost, port: config.adminPort });
   return {
-    url: urlOf(server),
-    adminUrl: urlOf(admin),
+    url: urlOf(server, config.tls === null ? 'http' : 'https'),
+    adminUrl: urlOf(admin, 'http'),
     sweep,
     close: async (graceMs) => {
       const stopped = Promise.all([sweeper.stop(), server.close(), admin.close()]);
@@ -107,7 +107,7 @@ function repeat(action: () => Promise<unknown>, everyMs: number, failed: (error:
   };
 }
 
-function urlOf(server: FastifyInstance): string {
+function urlOf(server: FastifyInstance, scheme: 'http' | 'https'): string {
   const { address, family, port } = server.server.address() as AddressInfo;
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  return `${scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }

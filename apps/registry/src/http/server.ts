@@ -1,4 +1,6 @@
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
 import type { Authenticator } from '../access/authenticator.js';
 import { type Action, type Caller, permission } from '../access/caller.js';
 import { isMissing, isOutOfSpace, RegistryError } from '../errors.js';
@@ -9,6 +11,8 @@ import { listReferrers, listRepositories, listTags } from './listings.js';
 import { deleteManifest, readManifest, repositoryUnknown, writeManifest } from './manifests.js';
 import { parseRoute, parseShape, type Route, type RouteKind, type Shape } from './route.js';
 import { appendUpload, beginUpload, cancelUpload, finishUpload, uploadStatus } from './uploads.js';
+
+const maxDrainedBytes = 64 * 1024 * 1024;
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 type Method = (typeof methods)[number];
@@ -31,13 +35,16 @@ export interface ServerParts {
   readonly metrics: RegistryMetrics;
   readonly logger: FastifyBaseLogger;
   readonly idleTimeoutMs: number;
+  /** null: plain HTTP. */
+  readonly tls: { readonly cert: Buffer; readonly key: Buffer } | null;
 }
 
 /** The distribution API. Each request is authenticated, then its name is judged, and only then looks anything at what is stored. */
 export function buildServer(parts: ServerParts): FastifyInstance {
-  const server = Fastify({
+  const server: FastifyInstance = Fastify({
+    https: parts.tls,
     loggerInstance: parts.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     exposeHeadRoutes: false,
     connectionTimeout: parts.idleTimeoutMs,
     // A large push takes as long as it takes; the idle timeout catches those that stall.
@@ -63,8 +70,9 @@ export function buildServer(parts: ServerParts): FastifyInstance {
 async function answer(parts: ServerParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   reply.header('docker-distribution-api-version', 'registry/2.0');
   const caller = await parts.authenticator.identify(request.headers.authorization);
-  const { pathname, searchParams } = new URL(request.raw.url ?? '', 'http://registry');
-  const shape = parseShape(pathname);
+  // Taken as it came: a URL parser would resolve dots before the grammar could refuse them.
+  const [path = '', query = ''] = (request.raw.url ?? '').split(/\?(.*)/s);
+  const shape = parseShape(path);
   request.endpoint = shape.kind;
   const action = actions[shape.kind][request.method as Method];
   if (action === undefined) {
@@ -74,7 +82,7 @@ async function answer(parts: ServerParts, request: FastifyRequest, reply: Fastif
   authorize(caller, action, shape);
   const reconfirm = async (): Promise<void> => authorize(await parts.authenticator.identify(request.headers.authorization), action, shape);
   return dispatch(
-    { stores: parts.stores, metrics: parts.metrics, caller, request, reply, query: searchParams, reconfirm },
+    { stores: parts.stores, metrics: parts.metrics, caller, request, reply, query: new URLSearchParams(query), reconfirm },
     parseRoute(shape),
   );
 }
@@ -115,11 +123,23 @@ async function dispatch(exchange: Exchange, route: Route): Promise<FastifyReply>
 function refuse(request: FastifyRequest, reply: FastifyReply, error: unknown): FastifyReply {
   const refusal = asRefusal(error);
   if (refusal.status >= 500) request.log.error({ err: error }, 'request failed');
+  drain(request.raw);
   return reply
     .code(refusal.status)
     .headers(refusal.options.headers ?? {})
     .type('application/json')
     .send(refusal.body());
+}
+
+/** Reads on what a refused request still sends: most clients look at the answer only when they have sent everything. */
+function drain(message: IncomingMessage): void {
+  if (message.complete || message.destroyed) return;
+  let left = maxDrainedBytes;
+  message.on('error', () => undefined);
+  message.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) message.destroy();
+  });
 }
 
 function asRefusal(error: unknown): RegistryError {
@@ -143,15 +163,15 @@ declare module 'fastify' {
 
 function observe(server: FastifyInstance, metrics: RegistryMetrics): void {
   server.decorateRequest('endpoint', 'none');
-  const receivedBefore = new WeakMap<FastifyRequest, number>();
-  server.addHook('onRequest', async (request) => {
-    receivedBefore.set(request, request.raw.socket.bytesRead);
-  });
+  // What a connection had brought when its last request was answered: a small body may arrive together with its head.
+  const counted = new WeakMap<Socket, number>();
   server.addHook('onResponse', async (request, reply) => {
     const { method, endpoint } = request;
+    const { socket } = request.raw;
+    const receivedBytes = socket.bytesRead - (counted.get(socket) ?? 0);
+    counted.set(socket, socket.bytesRead);
     const status = reply.statusCode;
     const sentBytes = method === 'HEAD' ? 0 : Number(reply.getHeader('content-length') ?? 0);
-    const receivedBytes = Math.max(0, request.raw.socket.bytesRead - (receivedBefore.get(request) ?? 0));
     metrics.answered({ method, endpoint, status, seconds: reply.elapsedTime / 1000, receivedBytes, sentBytes });
     request.log.info({ method, endpoint, status, durationMs: Math.round(reply.elapsedTime), receivedBytes, sentBytes }, 'answered');
   });
