@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { digestOf } from '@berth/core';
 import { TAR_END, tarHeader, tarPadding } from './tar-writer.js';
@@ -97,9 +97,10 @@ async function* hashed(chunks: AsyncIterable<Buffer>, hash: Hash): AsyncGenerato
  */
 export async function buildLayer(entries: Iterable<LayerEntry>): Promise<BuiltLayer> {
   const diff = createHash('sha256');
-  const gzip = Readable.from(hashed(archive(entries), diff), { objectMode: false }).pipe(createGzip({ level: 6 }));
   const chunks: Buffer[] = [];
-  for await (const chunk of gzip) chunks.push(chunk as Buffer);
+  await pipeline(hashed(archive(entries), diff), createGzip({ level: 6 }), async (gzipped: AsyncIterable<Buffer>) => {
+    for await (const chunk of gzipped) chunks.push(chunk);
+  });
   const blob = Buffer.concat(chunks);
   return { blob, digest: digestOf(blob), diffId: `sha256:${diff.digest('hex')}`, size: blob.length };
 }

@@ -10,7 +10,7 @@ export interface AuthChallenge {
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const PARAMETER = new RegExp(`\\s*(${TOKEN})\\s*=\\s*(?:"((?:[^"\\\\]|\\\\.)*)"|(${TOKEN}))\\s*(?:,|$)`, 'y');
-const SCHEME = new RegExp(`\\s*,*\\s*(${TOKEN})(?:\\s+|$)`, 'y');
+const SCHEME = new RegExp(`[\\s,]*(${TOKEN})(?:\\s+|$)`, 'y');
 
 /** Parses a WWW-Authenticate header, all challenges of it; what follows a malformed one is dropped. Never throws. */
 export function parseChallenges(header: string): AuthChallenge[] {
