@@ -39,6 +39,10 @@ must_check int cgroups_remove(const struct cg_layout *layout, const char *path, 
 must_check int limits_apply_v1(const struct config *c, unsigned controllers, const char *dir, struct rt_error *err);
 must_check int limits_apply_v2(const struct config *c, unsigned controllers, const char *dir, struct rt_error *err);
 
+/* What every container may use besides: the specification's "Default Devices", /dev/console and pseudo-terminals. Added when there are rules. */
+#define DEFAULT_DEVICE_RULES 9
+extern const struct device_rule default_device_rules[DEFAULT_DEVICE_RULES];
+
 /* Bars every device that the rules do not allow, by a BPF program on a v2 cgroup. */
 must_check int devices_attach_bpf(const struct config *c, int cgroup_fd, struct rt_error *err);
 

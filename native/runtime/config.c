@@ -136,11 +136,12 @@ static int parse_hook(struct config *c, const struct json *h, struct hook_spec *
 	return out->path && out->path[0] == '/' ? 0 : wrong(err, "hooks.path", "an absolute path");
 }
 
-static int parse_hooks(struct config *c, const struct json *root, struct rt_error *err)
+int config_parse_hooks(struct config *c, const struct json *root, struct rt_error *err)
 {
 	static const char *const stages[HOOK_STAGES] = { "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop" };
 	const struct json *hooks;
 	int r = config_object(root, "hooks", &hooks, err);
+	c->hooks_json = hooks;
 	for (int s = 0; r == 0 && s < HOOK_STAGES; s++) {
 		const struct json *list;
 		if ((r = config_list(hooks, stages[s], &list, err)) < 0 || !list)
@@ -205,7 +206,7 @@ int config_load(int bundle_fd, struct config *c, struct rt_error *err)
 	if (!process)
 		return wrong(err, "process", "given");
 	if ((r = parse_mounts(c, root, err)) < 0 || (r = config_parse_process(c, process, err)) < 0 ||
-	    (r = config_parse_linux(c, linux_, err)) < 0 || (r = parse_hooks(c, root, err)) < 0)
+	    (r = config_parse_linux(c, linux_, err)) < 0 || (r = config_parse_hooks(c, root, err)) < 0)
 		return r;
 	return check_whole(c, err);
 }

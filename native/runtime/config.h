@@ -138,12 +138,16 @@ struct config {
 	unsigned long rootfs_propagation; /* MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE */
 	const struct json *seccomp;       /* NULL: none */
 	struct hook_list hooks[HOOK_STAGES];
+	const struct json *hooks_json; /* the same, as it was written */
 	const struct json *annotations;
 };
 
 /* Reads and checks `config.json` in the bundle directory. */
 must_check int config_load(int bundle_fd, struct config *out, struct rt_error *err);
 void config_free(struct config *c);
+
+/* Reads `hooks` of root into c, whose doc owns root. */
+must_check int config_parse_hooks(struct config *c, const struct json *root, struct rt_error *err);
 
 /* Parts, in files of their own. */
 must_check int config_parse_process(struct config *c, const struct json *process, struct rt_error *err);

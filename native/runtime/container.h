@@ -7,6 +7,7 @@
 #include "common/error.h"
 
 struct container_options {
+	char **argv;               /* of this process, to run again with */
 	const char *root, *id;     /* state directory, container */
 	const char *bundle;        /* create, run */
 	const char *pid_file;

@@ -15,7 +15,10 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/container.h"
+#include "runtime/console.h"
+#include "runtime/hooks.h"
 #include "runtime/namespaces.h"
+#include "runtime/self.h"
 #include "runtime/spawn.h"
 #include "runtime/state.h"
 #include "runtime/sync.h"
@@ -75,6 +78,8 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 	if (snprintf(n->cgroups_path, sizeof n->cgroups_path, "%s%s", c->cgroups_path ? c->cgroups_path : "/berth/", c->cgroups_path ? "" : o->id) >=
 	    (int)sizeof n->cgroups_path)
 		return rt_fail(err, ENAMETOOLONG, "cgroupsPath");
+	if ((r = self_protect(c, o->argv, err)) < 0)
+		return r;
 	if (c->seccomp && (r = seccomp_compile(c->seccomp, &n->filter, err)) < 0)
 		return r;
 	return prepare_host(c, bundle, &n->prepared, err);
@@ -86,6 +91,7 @@ static int save(struct creation *n, pid_t pid, struct rt_error *err)
 		.id = n->options->id, .bundle = n->bundle, .rootfs = n->rootfs, .cgroups_path = n->cgroups_path, .created = n->created,
 		.oci_version = n->config.oci_version, .pid = pid, .start_time = pid ? process_start_time(pid) : 0,
 		.own_pid_ns = ns_has(&n->config, NS_PID), .annotations = n->config.annotations,
+		.hooks = n->config.hooks_json,
 	};
 	return state_save(n->state_dir, &n->state, err);
 }
@@ -123,6 +129,36 @@ static int set_rlimits(const struct config *c, pid_t pid, struct rt_error *err)
 	return 0;
 }
 
+static bool has_runtime_hooks(const struct config *c)
+{
+	return c->hooks[HOOK_PRESTART].count || c->hooks[HOOK_CREATE_RUNTIME].count;
+}
+
+static int run_hooks(struct creation *n, struct rt_error *err)
+{
+	struct sync_message m;
+	int r = sync_expect(n->sync_fd, SYNC_HOOKS, &m, err);
+	if (r < 0)
+		return r;
+	cleanup_free char *text = state_to_json(&n->state, STATUS_CREATING);
+	if (!text)
+		return rt_fail(err, ENOMEM, "run hooks");
+	if ((r = hooks_run(&n->config.hooks[HOOK_PRESTART], "prestart", text, err)) < 0 ||
+	    (r = hooks_run(&n->config.hooks[HOOK_CREATE_RUNTIME], "createRuntime", text, err)) < 0)
+		return r;
+	return sync_send(n->sync_fd, SYNC_GO, err);
+}
+
+static int check_console(const struct creation *n, bool waits, struct rt_error *err)
+{
+	const struct container_options *o = n->options;
+	if (n->config.process.terminal && !o->console_socket)
+		return rt_fail(err, EINVAL, "process.terminal needs --console-socket");
+	if (o->console_socket && (!n->config.process.terminal || (!waits && !o->detach)))
+		return rt_fail(err, EINVAL, "--console-socket is for a detached container with process.terminal");
+	return 0;
+}
+
 static int make_process(struct creation *n, bool wait_for_start, struct rt_error *err)
 {
 	struct config *c = &n->config;
@@ -134,12 +170,16 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	n->sync_fd = fds[0];
 	n->init = (struct init_args){
 		.config = c, .prepared = &n->prepared, .cgroups = &n->cgroups, .filter = c->seccomp ? &n->filter : NULL,
-		.sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds,
+		.state = &n->state, .console_socket = -1, .sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds,
 	};
-	cleanup_fd int start_fd = -1;
+	cleanup_fd int start_fd = -1, console = -1;
 	cleanup_fd int far_end = fds[1];
 	if (wait_for_start && (n->init.start_fd = start_fd = listen_for_start(n->state_dir, err)) < 0)
 		return start_fd;
+	if ((r = check_console(n, wait_for_start, err)) < 0)
+		return r;
+	if (n->options->console_socket && (n->init.console_socket = console = console_connect(n->options->console_socket, err)) < 0)
+		return console;
 	if ((r = ns_open(c, n->init.ns_fds, err)) < 0)
 		return r;
 	own_stdio(c);
@@ -155,7 +195,8 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 		return r;
 	if ((r = cgroups_attach(&n->cgroups, pid, in_v2, err)) < 0 || (r = set_oom_score(c, pid, err)) < 0)
 		return r;
-	if ((r = sync_send(n->sync_fd, SYNC_GO, err)) < 0 || (r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0)
+	if ((r = sync_send_pid(n->sync_fd, SYNC_GO, pid, err)) < 0 || (has_runtime_hooks(c) && (r = run_hooks(n, err)) < 0) ||
+	    (r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0)
 		return r;
 	return set_rlimits(c, pid, err);
 }

@@ -17,7 +17,9 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/caps.h"
+#include "runtime/console.h"
 #include "runtime/exec.h"
+#include "runtime/hooks.h"
 #include "runtime/namespaces.h"
 #include "runtime/rootfs.h"
 #include "runtime/sync.h"
@@ -136,6 +138,28 @@ static int enter_cwd(const struct process_spec *p, struct rt_error *err)
 	return 0;
 }
 
+/* Hooks inside the container's namespaces. */
+static int run_hooks(const struct init_args *a, enum hook_stage stage, const char *name, enum status now, pid_t pid, struct rt_error *err)
+{
+	if (a->config->hooks[stage].count == 0)
+		return 0;
+	struct state s = *a->state;
+	s.pid = pid;
+	cleanup_free char *text = state_to_json(&s, now);
+	return text ? hooks_run(&a->config->hooks[stage], name, text, err) : rt_fail(err, ENOMEM, "run hooks");
+}
+
+static int run_create_hooks(const struct init_args *a, pid_t pid, struct rt_error *err)
+{
+	const struct hook_list *hooks = a->config->hooks;
+	struct sync_message m;
+	int r;
+	if ((hooks[HOOK_PRESTART].count || hooks[HOOK_CREATE_RUNTIME].count) &&
+	    ((r = sync_send(a->sync_fd, SYNC_HOOKS, err)) < 0 || (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0))
+		return r;
+	return run_hooks(a, HOOK_CREATE_CONTAINER, "createContainer", STATUS_CREATING, pid, err);
+}
+
 /* Waits for `start`; returns the descriptor on which to report a failed exec. */
 static int wait_for_start(struct init_args *a, struct rt_error *err)
 {
@@ -191,7 +215,11 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = set_names(c, err)) < 0 || (ns_has(c, NS_NET) && (r = ns_loopback_up(err)) < 0) || (r = set_sysctls(c, err)) < 0)
 		return r;
 	/* 5. The file system. New proc and sysfs mounts need the host's in sight, so all come before the pivot. */
-	if ((r = rootfs_build(c, a->prepared, a->cgroups, err)) < 0 || (r = rootfs_enter(c, a->prepared, err)) < 0)
+	if ((r = rootfs_build(c, a->prepared, a->cgroups, err)) < 0)
+		return r;
+	if (a->console_socket >= 0 && (r = console_open(p, a->prepared->rootfs, a->console_socket, err)) < 0)
+		return r;
+	if ((r = run_create_hooks(a, m.pid, err)) < 0 || (r = rootfs_enter(c, a->prepared, err)) < 0)
 		return r;
 	/* 6. Nothing of the host stays open. */
 	if ((r = close_others(a, err)) < 0)
@@ -210,7 +238,8 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = enter_cwd(p, err)) < 0 || (r = exec_find(p, &program, err)) < 0)
 		return r;
 	/* 10. Wait, then go. */
-	if ((r = wait_for_start(a, err)) < 0)
+	pid_t pid = m.pid;
+	if ((r = wait_for_start(a, err)) < 0 || (r = run_hooks(a, HOOK_START_CONTAINER, "startContainer", STATUS_CREATED, pid, err)) < 0)
 		return r;
 	if (a->filter && p->no_new_privileges && (r = seccomp_load(a->filter, err)) < 0)
 		return r;

@@ -4,6 +4,7 @@
 
 #include "runtime/prepare.h"
 #include "runtime/seccomp.h"
+#include "runtime/state.h"
 
 struct init_args {
 	const struct config *config;
@@ -11,6 +12,8 @@ struct init_args {
 	const struct cgroups *cgroups;
 	int ns_fds[NS_KINDS];               /* namespaces to join; -1 */
 	const struct seccomp_filter *filter; /* NULL: none */
+	const struct state *state;          /* for hooks */
+	int console_socket;                 /* where the terminal goes; -1 */
 	int sync_fd;
 	int start_fd;                       /* listening socket on which `start` calls; -1: start at once after READY's GO */
 	int preserve_fds;                   /* descriptors from 3 that the program keeps */

@@ -14,6 +14,7 @@
 #include "common/scope.h"
 #include "runtime/cgroups.h"
 #include "runtime/container.h"
+#include "runtime/hooks.h"
 #include "runtime/state.h"
 #include "runtime/sync.h"
 
@@ -32,6 +33,19 @@ static int open_container(const struct container_options *o, bool exclusive, str
 	if (dir < 0 || (r = state_load(dir, s, err)) < 0)
 		return dir < 0 ? dir : r;
 	return take_fd(&dir);
+}
+
+void lifecycle_hooks(const struct state *s, enum hook_stage stage, enum status now)
+{
+	static const char *const names[HOOK_STAGES] = { [HOOK_POSTSTART] = "poststart", [HOOK_POSTSTOP] = "poststop" };
+	struct config c = { .doc = s->doc };
+	struct rt_error err = { 0 };
+	if (!s->hooks || !s->doc)
+		return;
+	cleanup_free char *text = state_to_json(s, now);
+	/* The specification has a failure here logged, no more: the container has its way already. */
+	if (!text || config_parse_hooks(&c, json_root(s->doc), &err) < 0 || hooks_run(&c.hooks[stage], names[stage], text, &err) < 0)
+		fprintf(stderr, "berth-runtime: warning: %s\n", err.text);
 }
 
 int container_start(const struct container_options *o, struct rt_error *err)
@@ -53,7 +67,10 @@ int container_start(const struct container_options *o, struct rt_error *err)
 	if (unlinkat(dir, STATE_START_SOCKET, 0) < 0 && r == 0)
 		r = rt_fail_errno(err, "start container %s", o->id);
 	/* The exec closes the socket; a failed one says why. */
-	return r < 0 ? r : sync_receive(fd, &m, err);
+	if (r < 0 || (r = sync_receive(fd, &m, err)) < 0)
+		return r;
+	lifecycle_hooks(&s, HOOK_POSTSTART, STATUS_RUNNING);
+	return 0;
 }
 
 int container_state(const struct container_options *o, struct rt_error *err)
@@ -62,29 +79,8 @@ int container_state(const struct container_options *o, struct rt_error *err)
 	cleanup_fd int dir = open_container(o, false, &s, err);
 	if (dir < 0)
 		return dir;
-	enum status now = state_status(dir, &s);
-	struct json_out out = { 0 };
-	json_out_open(&out, '{');
-	json_out_key(&out, "ociVersion");
-	json_out_str(&out, s.oci_version ? s.oci_version : "1.0.2");
-	json_out_key(&out, "id");
-	json_out_str(&out, o->id);
-	json_out_key(&out, "status");
-	json_out_str(&out, status_name(now));
-	json_out_key(&out, "pid");
-	json_out_int(&out, now == STATUS_CREATED || now == STATUS_RUNNING ? s.pid : 0);
-	json_out_key(&out, "bundle");
-	json_out_str(&out, s.bundle ? s.bundle : "");
-	json_out_key(&out, "rootfs");
-	json_out_str(&out, s.rootfs ? s.rootfs : "");
-	json_out_key(&out, "created");
-	json_out_str(&out, s.created);
-	if (s.annotations) {
-		json_out_key(&out, "annotations");
-		json_out_node(&out, s.annotations);
-	}
-	json_out_close(&out, '}');
-	cleanup_free char *text = json_out_finish(&out);
+	s.id = o->id;
+	cleanup_free char *text = state_to_json(&s, state_status(dir, &s));
 	if (!text)
 		return rt_fail(err, ENOMEM, "state of %s", o->id);
 	if (printf("%s\n", text) < 0 || fflush(stdout) != 0)
@@ -150,5 +146,8 @@ int container_delete(const struct container_options *o, struct rt_error *err)
 		if ((r = cg_detect(&layout, err)) < 0 || (r = kill_everything(&s, &layout, err)) < 0 || (r = cgroups_remove(&layout, s.cgroups_path, err)) < 0)
 			return r;
 	}
-	return state_remove(o->root, o->id, dir, err);
+	if ((r = state_remove(o->root, o->id, dir, err)) < 0)
+		return r;
+	lifecycle_hooks(&s, HOOK_POSTSTOP, STATUS_STOPPED);
+	return 0;
 }

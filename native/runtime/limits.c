@@ -65,9 +65,8 @@ static int device_rule_v1(const char *dir, bool allow, char type, int64_t major,
 	return limit_write(dir, allow ? "devices.allow" : "devices.deny", type == 'a' ? "a" : text, "devices", err);
 }
 
-/* What every container has in its /dev; listed in the specification's "Default Devices". */
-static const struct device_rule default_devices[] = {
-	{ true, 'c', 1, 3, "rwm" }, { true, 'c', 1, 5, "rwm" }, { true, 'c', 1, 7, "rwm" },   { true, 'c', 1, 8, "rwm" },    { true, 'c', 1, 9, "rwm" },
+const struct device_rule default_device_rules[DEFAULT_DEVICE_RULES] = {
+	{ true, 'c', 1, 3, "rwm" }, { true, 'c', 1, 5, "rwm" }, { true, 'c', 1, 7, "rwm" }, { true, 'c', 1, 8, "rwm" },    { true, 'c', 1, 9, "rwm" },
 	{ true, 'c', 5, 0, "rwm" }, { true, 'c', 5, 1, "rwm" }, { true, 'c', 5, 2, "rwm" }, { true, 'c', 136, -1, "rwm" },
 };
 
@@ -78,8 +77,8 @@ static int devices_v1(const struct resources *o, const char *dir, struct rt_erro
 		const struct device_rule *d = &o->devices[i];
 		r = device_rule_v1(dir, d->allow, d->type, d->major, d->minor, d->access, err);
 	}
-	for (size_t i = 0; r == 0 && o->device_count && i < sizeof default_devices / sizeof *default_devices; i++) {
-		const struct device_rule *d = &default_devices[i];
+	for (size_t i = 0; r == 0 && o->device_count && i < DEFAULT_DEVICE_RULES; i++) {
+		const struct device_rule *d = &default_device_rules[i];
 		r = device_rule_v1(dir, true, d->type, d->major, d->minor, d->access, err);
 	}
 	return r;

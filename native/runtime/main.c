@@ -165,7 +165,7 @@ static int run_command(const struct command_line *l, int *status, struct rt_erro
 
 int main(int argc, char **argv)
 {
-	struct command_line l = { .o = { .root = DEFAULT_ROOT, .bundle = "." } };
+	struct command_line l = { .o = { .argv = argv, .root = DEFAULT_ROOT, .bundle = "." } };
 	struct rt_error err = { 0 };
 	int status = 0;
 	int i = parse_global(&l, argc, argv, &err);

@@ -58,7 +58,7 @@ static _Noreturn void between(struct init_args *a)
 		pid_t pid = clone_process(created_flags(a->config) | CLONE_PARENT, -1);
 		if (pid == 0)
 			join_and_init(a);
-		r = pid < 0 ? rt_fail_errno(&err, "start the container's process") : sync_send_pid(a->sync_fd, pid, &err);
+		r = pid < 0 ? rt_fail_errno(&err, "start the container's process") : sync_send_pid(a->sync_fd, SYNC_PID, pid, &err);
 		if (r < 0 && pid > 0)
 			kill(pid, SIGKILL);
 	}

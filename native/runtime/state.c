@@ -120,12 +120,42 @@ int state_save(int dir, const struct state *s, struct rt_error *err)
 		json_out_key(&o, "annotations");
 		json_out_node(&o, s->annotations);
 	}
+	if (s->hooks) {
+		json_out_key(&o, "hooks");
+		json_out_node(&o, s->hooks);
+	}
 	json_out_close(&o, '}');
 	size_t len = o.len;
 	cleanup_free char *text = json_out_finish(&o);
 	if (!text)
 		return rt_fail(err, ENOMEM, "save the state of %s", s->id);
 	return fs_write_atomic(dir, "state.json", text, len, 0600, err);
+}
+
+char *state_to_json(const struct state *s, enum status now)
+{
+	struct json_out out = { 0 };
+	json_out_open(&out, '{');
+	json_out_key(&out, "ociVersion");
+	json_out_str(&out, s->oci_version ? s->oci_version : "1.0.2");
+	json_out_key(&out, "id");
+	json_out_str(&out, s->id);
+	json_out_key(&out, "status");
+	json_out_str(&out, status_name(now));
+	json_out_key(&out, "pid");
+	json_out_int(&out, now == STATUS_STOPPED ? 0 : s->pid);
+	json_out_key(&out, "bundle");
+	json_out_str(&out, s->bundle ? s->bundle : "");
+	json_out_key(&out, "rootfs");
+	json_out_str(&out, s->rootfs ? s->rootfs : "");
+	json_out_key(&out, "created");
+	json_out_str(&out, s->created);
+	if (s->annotations) {
+		json_out_key(&out, "annotations");
+		json_out_node(&out, s->annotations);
+	}
+	json_out_close(&out, '}');
+	return json_out_finish(&out);
 }
 
 int state_load(int dir, struct state *s, struct rt_error *err)
@@ -147,6 +177,7 @@ int state_load(int dir, struct state *s, struct rt_error *err)
 	s->cgroups_path = json_str(json_get(root, "cgroupsPath"), NULL);
 	s->created = json_str(json_get(root, "created"), NULL);
 	s->annotations = json_get(root, "annotations");
+	s->hooks = json_get(root, "hooks");
 	s->own_pid_ns = json_bool(json_get(root, "ownPidNamespace"), false);
 	if (!json_i64(json_get(root, "pid"), &pid) || !json_u64(json_get(root, "startTime"), &s->start_time))
 		return rt_fail(err, EPROTO, "state.json is damaged");

@@ -22,6 +22,7 @@ struct state {
 	uint64_t start_time; /* of the process, field 22 of /proc/PID/stat: a reused pid has another */
 	bool own_pid_ns;     /* the container's processes end with its first */
 	const struct json *annotations;
+	const struct json *hooks; /* of config.json, for those that run after create */
 	struct json_doc *doc; /* owns the strings after state_load */
 };
 
@@ -42,6 +43,12 @@ void state_free(struct state *s);
 
 enum status state_status(int dir, const struct state *s);
 const char *status_name(enum status s);
+
+/* The OCI state (runtime-spec "State") as JSON, the caller's to free; NULL without memory. */
+char *state_to_json(const struct state *s, enum status now);
+
+/* Runs the poststart or poststop hooks of a loaded state; a failure is only a warning. */
+void lifecycle_hooks(const struct state *s, enum hook_stage stage, enum status now);
 
 /* Start time of a process; 0 when it is gone or a zombie. */
 uint64_t process_start_time(pid_t pid);

@@ -27,9 +27,9 @@ int sync_send(int fd, enum sync_kind kind, struct rt_error *err)
 	return send_message(fd, &m, err);
 }
 
-int sync_send_pid(int fd, pid_t pid, struct rt_error *err)
+int sync_send_pid(int fd, enum sync_kind kind, pid_t pid, struct rt_error *err)
 {
-	struct sync_message m = { .kind = SYNC_PID, .pid = pid };
+	struct sync_message m = { .kind = kind, .pid = pid };
 	return send_message(fd, &m, err);
 }
 

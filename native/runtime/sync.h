@@ -20,14 +20,14 @@ enum sync_kind { SYNC_GO = 1, SYNC_PID, SYNC_HOOKS, SYNC_READY, SYNC_ERROR, SYNC
 
 struct sync_message {
 	int kind;
-	pid_t pid;
+	pid_t pid; /* of init as the runtime sees it: in PID, and in the first GO */
 	struct rt_error error;
 };
 
 /* A pair of connected SOCK_SEQPACKET sockets. */
 must_check int sync_pair(int fds[2], struct rt_error *err);
 must_check int sync_send(int fd, enum sync_kind kind, struct rt_error *err);
-must_check int sync_send_pid(int fd, pid_t pid, struct rt_error *err);
+must_check int sync_send_pid(int fd, enum sync_kind kind, pid_t pid, struct rt_error *err);
 /* Reports a set error to the other side; there is nobody else to tell if this fails. */
 void sync_send_error(int fd, const struct rt_error *error);
 /* Receives one message; SYNC_EOF when the other side is gone. An ERROR is moved into err and returned as its -errno. */

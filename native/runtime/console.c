@@ -1,0 +1,90 @@
+#include "runtime/console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "common/fs.h"
+#include "common/scope.h"
+#include "runtime/mount-api.h"
+#include "runtime/rootfs.h"
+
+int console_connect(const char *path, struct rt_error *err)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof addr.sun_path)
+		return rt_fail(err, ENAMETOOLONG, "console socket %s", path);
+	strcpy(addr.sun_path, path);
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
+		return rt_fail_errno(err, "connect to the console socket %s", path);
+	return take_fd(&fd);
+}
+
+static int send_master(int sock, int master, struct rt_error *err)
+{
+	static const char name[] = "/dev/ptmx";
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { .bytes = { 0 } };
+	struct iovec iov = { (void *)name, sizeof name - 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &master, sizeof master);
+	if (retry_eintr(sendmsg(sock, &m, MSG_NOSIGNAL)) < 0)
+		return rt_fail_errno(err, "send the terminal to the engine");
+	return 0;
+}
+
+/* /dev/console is the terminal itself, by descriptor: no name in the image's /dev is trusted (CVE-2025-52565). */
+static int bind_console(int rootfs, int terminal, struct rt_error *err)
+{
+	cleanup_fd int target = target_open(rootfs, "/dev/console", false, TARGET_REFUSE, err);
+	if (target < 0)
+		return target;
+	cleanup_fd int tree = sys_open_tree(terminal, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+	if (tree < 0 || sys_move_mount(tree, target) < 0)
+		return rt_fail_errno(err, "mount /dev/console");
+	return 0;
+}
+
+int console_open(const struct process_spec *p, int rootfs, int console_socket, struct rt_error *err)
+{
+	struct statfs fs;
+	int unlocked = 0;
+	cleanup_fd int master = fs_openat2(rootfs, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	if (master < 0)
+		return rt_fail(err, master, "open a terminal");
+	if (fstatfs(master, &fs) < 0 || fs.f_type != DEVPTS_SUPER_MAGIC)
+		return rt_fail(err, EINVAL, "a terminal needs devpts at /dev/pts");
+	if (ioctl(master, TIOCSPTLCK, &unlocked) < 0)
+		return rt_fail_errno(err, "unlock the terminal");
+	cleanup_fd int terminal = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (terminal < 0)
+		return rt_fail_errno(err, "open the terminal");
+	struct winsize size = { .ws_row = (unsigned short)p->console_height, .ws_col = (unsigned short)p->console_width };
+	if (size.ws_row && size.ws_col && ioctl(master, TIOCSWINSZ, &size) < 0)
+		return rt_fail_errno(err, "size the terminal");
+	if (fchown(terminal, p->uid, (gid_t)-1) < 0)
+		return rt_fail_errno(err, "own the terminal");
+	int r = send_master(console_socket, master, err);
+	if (r < 0 || (r = bind_console(rootfs, terminal, err)) < 0)
+		return r;
+	if (ioctl(terminal, TIOCSCTTY, 0) < 0)
+		return rt_fail_errno(err, "control the terminal");
+	for (int fd = 0; fd < 3; fd++) {
+		if (dup2(terminal, fd) < 0)
+			return rt_fail_errno(err, "use the terminal");
+	}
+	return 0;
+}

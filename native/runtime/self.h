@@ -1,0 +1,17 @@
+/*
+ * Keeps the container from writing to this very program's file. Init is this program until the exec, so "/proc/self/exe" as
+ * the container's program, or as its interpreter, would run it inside, where it could be opened and overwritten
+ * (CVE-2019-5736).
+ */
+#ifndef BERTH_RUNTIME_SELF_H
+#define BERTH_RUNTIME_SELF_H
+
+#include "runtime/config.h"
+
+/*
+ * Returns when the file is out of the container's reach: on a read-only mount, or owned by an id that the container's user
+ * namespace does not map. Else runs the program again from a detached read-only mount of itself, with the same arguments.
+ */
+must_check int self_protect(const struct config *c, char **argv, struct rt_error *err);
+
+#endif
