@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { PrismaPg } from '@prisma/adapter-pg';
-import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
+import { bindMigrationAwareSqlAdapterFactory, ColumnTypeEnum } from '@prisma/driver-adapter-utils';
 import type { MigrationList, SchemaEngine } from '@prisma/schema-engine-wasm';
+import pg from 'pg';
 
 /*
  * Prisma's schema engine as WebAssembly. The native one is downloaded at install time from a host that an installation may not reach; this one
@@ -32,13 +33,51 @@ async function loadGlue(): Promise<Glue> {
 export async function withSchemaEngine<T>(url: string, datamodel: string, use: (engine: SchemaEngine) => Promise<T>): Promise<T> {
   loaded ??= loadGlue();
   const { SchemaEngine } = await loaded;
-  const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg({ connectionString: url }));
-  const engine = await SchemaEngine.new({ datamodels: [['schema.prisma', datamodel]] }, () => {}, adapter);
+  const pool = new pg.Pool({ connectionString: url, max: 1 });
+  const adapter = bindMigrationAwareSqlAdapterFactory(readingChar(pool));
   try {
-    return await use(engine);
+    const engine = await SchemaEngine.new({ datamodels: [['schema.prisma', datamodel]] }, () => {}, adapter);
+    try {
+      return await use(engine);
+    } finally {
+      engine.free();
+    }
   } finally {
-    engine.free();
+    await pool.end();
   }
+}
+
+const charType = 18;
+const textType = 25;
+
+/**
+ * Prisma's adapter, and beyond it Postgres's internal type "char", of which the catalogs are full: the adapter knows no name for it, though the
+ * engine does. Its columns pass through the adapter as text and are named again behind it. The engine asks one question at a time.
+ */
+function readingChar(pool: pg.Pool): PrismaPg {
+  let charColumns: number[] = [];
+  const query = pool.query.bind(pool) as (config: pg.QueryConfig) => Promise<pg.QueryResult>;
+  const asText = async (config: pg.QueryConfig): Promise<pg.QueryResult> => {
+    const result = await query(config);
+    charColumns = (result.fields ?? []).flatMap((field, column) => (field.dataTypeID === charType ? [column] : []));
+    for (const column of charColumns) Object.assign(result.fields[column] ?? {}, { dataTypeID: textType });
+    return result;
+  };
+  pool.query = asText as typeof pool.query;
+
+  const factory = new PrismaPg(pool);
+  const connect = factory.connect.bind(factory);
+  factory.connect = async () => {
+    const adapter = await connect();
+    const queryRaw = adapter.queryRaw.bind(adapter);
+    adapter.queryRaw = async (question) => {
+      const answer = await queryRaw(question);
+      for (const column of charColumns) answer.columnTypes[column] = ColumnTypeEnum.Character;
+      return answer;
+    };
+    return adapter;
+  };
+  return factory;
 }
 
 export type { MigrationList };

@@ -1,0 +1,89 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openStore } from './open-store.js';
+import type { Store } from './ports.js';
+import { MiB, StoreFixture } from './testing.js';
+import { installWatchers, violations } from './watchers.js';
+
+/* What the store promises of concurrency, on one real Postgres with two programs at work. */
+
+let fixture: StoreFixture;
+let replica: Store;
+beforeEach(async () => {
+  fixture = await StoreFixture.open(20);
+  replica = openStore({ url: fixture.url, poolSize: 20 });
+  await installWatchers(fixture);
+});
+afterEach(async () => {
+  await replica.close();
+  await fixture.close();
+});
+
+describe('concurrent submissions', () => {
+  it('never take an eleventh reservation at a quota of ten and lose none of 500, twenty times over', { timeout: 300_000 }, async () => {
+    for (let round = 0; round < 20; round++) {
+      const tenant = await fixture.tenant({ concurrentRuns: 10 });
+      const onQuota = round % 2 === 0 ? 'queue' : 'reject';
+      const outcomes = await Promise.all(
+        Array.from({ length: 500 }, (_, i) => {
+          const store = i % 2 === 0 ? fixture.store : replica;
+          return store.runs.admit({
+            tenantId: tenant.id,
+            idempotency: i % 5 === 0 ? { key: `k${i}`, bodyHash: 'h' } : null,
+            image: 'a',
+            digest: 'sha256:0',
+            spec: {},
+            request: { cpuMillis: 10, memoryBytes: MiB },
+            onQuota,
+            priority: 50,
+            maxAttempts: 1,
+            labels: {},
+            now: new Date(),
+          });
+        }),
+      );
+      const created = outcomes.flatMap((outcome) => (outcome.kind === 'created' ? [outcome] : []));
+      expect(created.filter((outcome) => outcome.admitted)).toHaveLength(10);
+      expect(created).toHaveLength(onQuota === 'queue' ? 500 : 10);
+      const stored = await fixture.query<{ total: number; held: number }>(
+        'SELECT count(*) AS total, count(*) FILTER (WHERE reserved) AS held FROM runs WHERE tenant_id = $1',
+        [tenant.id],
+      );
+      expect(stored).toEqual([{ total: created.length, held: 10 }]);
+      expect((await fixture.store.tenants.find(tenant.id))?.used.concurrentRuns).toBe(10);
+    }
+    expect(await violations(fixture)).toEqual([]);
+    for (const { used, sum } of await fixture.store.tenants.recount()) expect(used).toEqual(sum);
+  });
+
+  it('with one key become one run', async () => {
+    const tenant = await fixture.tenant();
+    for (let round = 0; round < 10; round++) {
+      const outcomes = await Promise.all(
+        Array.from({ length: 40 }, () => fixture.admit(tenant, { idempotency: { key: `k${round}`, bodyHash: 'h' } })),
+      );
+      expect(outcomes.filter((outcome) => outcome.kind === 'created')).toHaveLength(1);
+      const ids = outcomes.map((outcome) => (outcome.kind === 'refused' ? outcome.code : outcome.run.id));
+      expect(new Set(ids).size).toBe(1);
+    }
+    expect((await fixture.store.tenants.find(tenant.id))?.used.concurrentRuns).toBe(10);
+  });
+
+  it('race with releases and leave no run waiting beside free quota', async () => {
+    const tenant = await fixture.tenant({ concurrentRuns: 3 });
+    for (let round = 0; round < 10; round++) {
+      const held = await Promise.all([1, 2, 3].map(() => fixture.created(tenant)));
+      await Promise.all([
+        ...held.map((run) => replica.runs.cancel(tenant.id, run.id, new Date())),
+        ...Array.from({ length: 10 }, () => fixture.created(tenant)),
+      ]);
+      const waiting = await fixture.query<{ reserved: boolean }>(`SELECT reserved FROM runs WHERE tenant_id = $1 AND state = 'queued'`, [
+        tenant.id,
+      ]);
+      expect(waiting.filter((run) => run.reserved)).toHaveLength(3);
+      const { runs } = await fixture.store.runs.list(tenant.id, { state: 'queued', limit: 200 });
+      await Promise.all(runs.map((run) => fixture.store.runs.cancel(tenant.id, run.id, new Date())));
+      expect((await fixture.store.tenants.find(tenant.id))?.used).toEqual({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0 });
+    }
+    expect(await violations(fixture)).toEqual([]);
+  });
+});

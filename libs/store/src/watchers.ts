@@ -1,0 +1,52 @@
+import type { StoreFixture } from './testing.js';
+
+/*
+ * Triggers that watch every single row version, so that a promise broken for an instant within a race is seen, not only what is left of it.
+ * They note and never prevent: the store has to keep its promises without them.
+ */
+const triggers = `
+  CREATE TABLE violations (what text NOT NULL);
+
+  CREATE FUNCTION watch_tenant() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.used_concurrent_runs > NEW.quota_concurrent_runs AND NEW.used_concurrent_runs > OLD.used_concurrent_runs THEN
+      INSERT INTO violations VALUES ('concurrentRuns exceeded: ' || NEW.used_concurrent_runs);
+    END IF;
+    IF NEW.used_cpu_millis > NEW.quota_cpu_millis AND NEW.used_cpu_millis > OLD.used_cpu_millis THEN
+      INSERT INTO violations VALUES ('cpuMillis exceeded: ' || NEW.used_cpu_millis);
+    END IF;
+    IF NEW.used_memory_bytes > NEW.quota_memory_bytes AND NEW.used_memory_bytes > OLD.used_memory_bytes THEN
+      INSERT INTO violations VALUES ('memoryBytes exceeded: ' || NEW.used_memory_bytes);
+    END IF;
+    RETURN NEW;
+  END $$;
+  CREATE TRIGGER watch_tenant AFTER UPDATE ON tenants FOR EACH ROW EXECUTE FUNCTION watch_tenant();
+
+  CREATE FUNCTION watch_node() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.reserved_cpu_millis > NEW.cpu_millis OR NEW.reserved_memory_bytes > NEW.memory_bytes THEN
+      INSERT INTO violations VALUES ('node overcommitted: ' || NEW.id);
+    END IF;
+    RETURN NEW;
+  END $$;
+  CREATE TRIGGER watch_node AFTER UPDATE ON nodes FOR EACH ROW EXECUTE FUNCTION watch_node();
+
+  CREATE FUNCTION watch_run() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF OLD.state IN ('succeeded', 'failed', 'canceled') THEN
+      INSERT INTO violations VALUES ('terminal run written: ' || OLD.state || ' to ' || NEW.state);
+    END IF;
+    IF NEW.epoch < OLD.epoch OR (NEW.node_id IS NOT NULL AND NEW.node_id IS DISTINCT FROM OLD.node_id AND NEW.epoch <= OLD.epoch) THEN
+      INSERT INTO violations VALUES ('epoch did not rise: ' || OLD.epoch || ' to ' || NEW.epoch);
+    END IF;
+    IF NEW.state = 'placed' AND OLD.state <> 'queued' THEN
+      INSERT INTO violations VALUES ('placed from ' || OLD.state);
+    END IF;
+    RETURN NEW;
+  END $$;
+  CREATE TRIGGER watch_run AFTER UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION watch_run();`;
+
+export async function installWatchers(fixture: StoreFixture): Promise<void> {
+  await fixture.query(triggers);
+}
+
+export async function violations(fixture: StoreFixture): Promise<string[]> {
+  return (await fixture.query<{ what: string }>('SELECT DISTINCT what FROM violations')).map((row) => row.what);
+}
