@@ -41,7 +41,7 @@ async function perform(stage, home, ids) {
   const { LocalService, freePorts } = await import('./service/local-service.mjs');
   const { DemoTenant } = await import('./demo/tenant.mjs');
   const { DemoImages } = await import('./demo/images.mjs');
-  const scenes = await import('./demo/scenes.mjs');
+  const { scenes } = await import('./demo/scenes.mjs');
   const { sharing } = await import('./demo/sharing.mjs');
 
   stage.heading('Service: embedded Postgres, control plane, registry, one agent');
@@ -59,7 +59,7 @@ async function perform(stage, home, ids) {
     const images = await DemoImages.build(stage);
     await images.pushAll(stage, [acme, globex]);
     const context = { service, acme, globex, images };
-    for (const scene of Object.values(scenes)) await scene(stage, context);
+    for (const scene of scenes) await scene(stage, context);
     sharing(stage, { ...context, registryFolder: join(home, 'registry'), agentFolder: join(home, 'agent') });
   };
   try {

@@ -3,11 +3,12 @@ import { bytes, milliseconds, percentile } from './stage.mjs';
 /**
  * What the demo shows, scene by scene. Each takes the stage and `{ service, acme, globex, images }`, prints what it measured and says what must hold.
  */
+export const scenes = [inside, endings, copyOnWrite, pinning, refusals, latency];
 
 const MiB = 1 << 20;
 
 /** What a Node.js program sees of its container. */
-export async function inside(stage, { acme }) {
+async function inside(stage, { acme }) {
   stage.heading('Inside: a Node.js program in a container, as tenant acme');
   const run = await acme.run({
     image: acme.image('report:v1'),
@@ -31,7 +32,7 @@ export async function inside(stage, { acme }) {
 }
 
 /** How runs end, and whose fault it was. */
-export async function endings(stage, { acme, globex }) {
+async function endings(stage, { acme, globex }) {
   stage.heading('Endings: exit codes, a signal, memory, time');
   const image = acme.image('exits:v1');
   const cases = [
@@ -70,7 +71,7 @@ export async function endings(stage, { acme, globex }) {
 }
 
 /** One container changes a file of a lower layer; the next one sees the original. */
-export async function copyOnWrite(stage, { acme }) {
+async function copyOnWrite(stage, { acme }) {
   stage.heading('Copy-on-write: /etc/motd belongs to the base layer');
   const image = acme.image('notebook:v1');
   const first = await acme.run({ image, args: ['changed by the first container'] });
@@ -85,7 +86,7 @@ export async function copyOnWrite(stage, { acme }) {
 }
 
 /** A tag moves; what was submitted before keeps the digest it was resolved to, and so does whoever names a digest. */
-export async function pinning(stage, { acme, images }) {
+async function pinning(stage, { acme, images }) {
   stage.heading('Pinning: a tag moves while a run holds the audited digest');
   await images.tag(acme, 'report', 'stable', 'v1');
   const holder = await acme.submit({ image: acme.image('report:stable'), command: ['/bin/sh', '-c', 'sleep 1; exec node /app/main.mjs'] });
@@ -111,7 +112,7 @@ export async function pinning(stage, { acme, images }) {
 }
 
 /** The edge of a quota, and the wall between tenants. */
-export async function refusals(stage, { acme, globex }) {
+async function refusals(stage, { acme, globex }) {
   stage.heading('Refusals: globex may hold two runs at once');
   const request = {
     image: globex.image('exits:v1'),
@@ -152,7 +153,7 @@ export async function refusals(stage, { acme, globex }) {
 }
 
 /** Submission to exit, as a client sees it, one run after the other. */
-export async function latency(stage, { acme }) {
+async function latency(stage, { acme }) {
   const runs = 20;
   stage.heading(`Speed: ${runs} warm runs of /bin/true, one after the other`);
   const request = { image: acme.image('report:v1'), command: ['/bin/true'], resources: { cpuMillis: 100, memoryBytes: 32 * MiB } };

@@ -71,8 +71,8 @@ export class LocalService extends EventEmitter {
     this.#release = claim(this.home.path);
     try {
       await this.#startPostgres();
-      await this.#startControlPlane();
-      await this.#startRegistry();
+      // Neither waits for the other: a request to the registry comes only through a key, and keys come after both.
+      await Promise.all([this.#startControlPlane(), this.#startRegistry()]);
       this.keys = await this.#ensureKeys();
       return this;
     } catch (error) {

@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Run, Tenant } from '@berth/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestService, type TestTenant } from '../support/service.js';
@@ -58,7 +59,7 @@ describe('a quota of ten', () => {
       let open = true;
       const watch = (async () => {
         let most = 0;
-        while (open) most = Math.max(most, (await tenant.used()).concurrentRuns);
+        for (; open; await sleep(10)) most = Math.max(most, (await tenant.used()).concurrentRuns);
         return most;
       })();
       const answers = await Promise.all(

@@ -67,12 +67,4 @@ describe.skipIf(files.length === 0)('the house style, in a git checkout', () => 
     expect(matches(withExtension('.ts', '.mts'), /\b(class|interface|type|enum)\s+\w*(Manager|Helper|Utils?|Data|Info)\b/)).toEqual([]);
     expect(code().filter((path) => /(manager|helper|utils?)s?\.\w+$/.test(path))).toEqual([]);
   });
-
-  it('has a header for each C file outside main and tests, shared only by parts of one name', () => {
-    const header = (path: string) =>
-      [path.replace(/\.c$/, '.h'), path.replace(/-[a-z0-9]+\.c$/, '.h')].some((one) => existsSync(join(root, one)));
-    expect(withExtension('.c').filter((path) => /^native\/(?!test\/)/.test(path) && basename(path) !== 'main.c' && !header(path))).toEqual(
-      [],
-    );
-  });
 });

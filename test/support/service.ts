@@ -65,7 +65,7 @@ export class TestTenant {
   }
 
   logs(id: string): Promise<string> {
-    return this.api.get<string>(`/v1/runs/${id}/logs`);
+    return this.api.get<string>(`/v1/runs/${id}/logs?follow=true`);
   }
 
   async used(): Promise<Quota> {
