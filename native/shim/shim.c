@@ -18,6 +18,7 @@
 #include "shim/container.h"
 #include "shim/loop.h"
 #include "shim/ociruntime.h"
+#include "shim/owncgroup.h"
 
 #define COMMAND_LIMIT (60 * CLOCK_SECOND)
 #define KILLED_LIMIT (5 * CLOCK_SECOND)
@@ -286,11 +287,14 @@ int shim_run(struct shim *s, const struct options *opt, int report_fd)
 	if (start(s, &err) < 0)
 		return give_up(s, true, report_fd, &err);
 	report_start(s, report_fd);
+	/* Not before: moving may wait for the kernel's grace periods, and nobody should wait with it. */
+	owncgroup_enter(opt->cgroup);
 	loop_until(s, container_exited, CLOCK_NEVER);
 	drain(s);
 	record_end(s);
 	control_tell(&s->control, s->end_text);
 	delete(s);
 	record_clean(s->dirfd, false);
+	owncgroup_leave(opt->cgroup);
 	return 0;
 }

@@ -22,7 +22,7 @@ describe('starting', () => {
     expect(shim.exitCode).toBe(0);
     expect(shim.answer).toEqual({ pid: expect.any(Number), startedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/) });
     expect((shim.answer as { startedAt: string }).startedAt.slice(0, 23) >= before.slice(0, 23)).toBe(true);
-    expect(await readFile(`/proc/${shim.pid}/cmdline`, 'latin1')).toContain('sleep\0');
+    await until(async () => (await readFile(`/proc/${shim.pid}/cmdline`, 'latin1')).includes('sleep\0'));
     await shim.ask({ op: 'stop', graceMs: 0 });
     await shim.ended();
   });
@@ -37,7 +37,7 @@ describe('starting', () => {
   });
 
   it('reports the runtime’s own message when the container cannot be created, and leaves nothing', async () => {
-    const shim = await bench.start({ command: ['/bin/no-such-program'] });
+    const shim = await bench.attempt({ command: ['/bin/no-such-program'] });
     expect(shim.exitCode).toBe(1);
     expect(shim.answer).toEqual({ error: expect.stringMatching(/no-such-program|no such file/i) });
     expect(readdirSync(shim.dir)).toEqual([]);
@@ -45,16 +45,16 @@ describe('starting', () => {
   });
 
   it('says so when the runtime itself cannot be executed', async () => {
-    const shim = await bench.start({ command: 'true', runtime: '/no/such/runtime' });
+    const shim = await bench.attempt({ command: 'true', runtime: '/no/such/runtime' });
     expect(shim.answer).toEqual({ error: expect.stringContaining('/no/such/runtime') });
     expect(readdirSync(shim.dir)).toEqual([]);
   });
 
   it('leaves a running container alone when a second one claims its name or its directory', async () => {
     const first = await bench.start({ command: 'sleep 1000' });
-    const sameName = await bench.start({ id: first.id, command: 'sleep 1000' });
+    const sameName = await bench.attempt({ id: first.id, command: 'sleep 1000' });
     expect(sameName.answer).toEqual({ error: expect.any(String) });
-    const sameDir = await bench.start({ dir: first.dir, command: 'sleep 1000' });
+    const sameDir = await bench.attempt({ dir: first.dir, command: 'sleep 1000' });
     expect(sameDir.answer).toEqual({ error: expect.stringMatching(/log.*exists/i) });
     expect(await first.ask({ op: 'status' })).toEqual([{ state: 'running', pid: first.pid }]);
     await first.ask({ op: 'stop', graceMs: 0 });
@@ -107,6 +107,21 @@ describe('detachment', () => {
     expect(BigInt(`0x${ignored}`) & 1n).toBe(0n);
     await shim.ask({ op: 'stop', graceMs: 0 });
     await shim.ended();
+  });
+
+  it('leaves its caller’s cgroup for one that shims share, where the unified hierarchy is mounted', async () => {
+    const cgroup = async (pid: number) =>
+      (await readFile(`/proc/${pid}/cgroup`, 'latin1')).split('\n').find((line) => line.startsWith('0::'));
+    const shims = await Promise.all([1, 2].map(() => bench.start({ command: 'sleep 1000' })));
+    for (const shim of shims) {
+      const pid = await shim.shimPid();
+      if ((await cgroup(process.pid)) !== undefined) await until(async () => (await cgroup(pid)) === '0::/berth-shims');
+      await shim.ask({ op: 'stop', graceMs: 0 });
+    }
+    for (const shim of shims) await shim.ended();
+    // Gone with the last of them, unless other shims of this machine are in it.
+    const procs = (path: string) => readFile(join(path, 'cgroup.procs'), 'latin1').catch(() => 'gone');
+    await until(async () => (await Promise.all((await cgroupsOf('../berth-shims')).map(procs))).every((text) => text !== ''));
   });
 
   it('survives SIGHUP, SIGTERM, SIGINT and SIGPIPE', async () => {
@@ -183,7 +198,7 @@ describe('runtimes', () => {
   });
 
   it.each(others)('passes on why %s refuses', async (runtime) => {
-    const shim = await bench.start({ command: ['/bin/nope'], runtime: runtime as string });
+    const shim = await bench.attempt({ command: ['/bin/nope'], runtime: runtime as string });
     expect(shim.answer).toEqual({ error: expect.stringMatching(/nope/) });
     expect(readdirSync(shim.dir)).toEqual([]);
   });

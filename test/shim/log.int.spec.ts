@@ -4,7 +4,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { outputOf, parseLog, ShimBench, until } from './shim-fixture.js';
+import { outputOf, parseLog, ShimBench, slowMachine, until } from './shim-fixture.js';
 
 let bench: ShimBench;
 const mounted: string[] = [];
@@ -61,7 +61,7 @@ describe('records', () => {
         expect(outputOf(log, 'stdout').equals(input)).toBe(true);
         expect(record.logDroppedBytes).toBe(0);
       }),
-      { numRuns: 12 },
+      { numRuns: slowMachine ? 3 : 12 },
     );
   });
 

@@ -17,6 +17,12 @@ const nativeDir = process.env['BERTH_NATIVE_DIR'] ?? join(repository, 'native/bu
 export const shimPath = join(nativeDir, 'berth-shim');
 export const initPath = join(nativeDir, 'berth-init');
 
+/** Whether the machine is an emulated one, where everything takes many times as long. */
+export const slowMachine = process.env['BERTH_TEST_MACHINE'] === 'qemu';
+
+/** A time that a container must get through its first steps in. */
+export const ample = (ms: number): number => (slowMachine ? ms * 12 : ms);
+
 /** Absolute path of a program, or undefined where it is not installed. */
 export function findProgram(name: string): string | undefined {
   const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/usr/bin'];
@@ -283,8 +289,16 @@ export class ShimBench {
     return shim;
   }
 
-  async start(o: ShimOptions): Promise<Shim> {
+  /** Starts a container, or shows how the shim refuses. */
+  async attempt(o: ShimOptions): Promise<Shim> {
     return (await this.prepare(o)).start();
+  }
+
+  /** Starts a container that must start. */
+  async start(o: ShimOptions): Promise<Shim> {
+    const shim = await this.attempt(o);
+    if ('error' in shim.answer) throw new Error(`the container did not start: ${shim.answer.error}`);
+    return shim;
   }
 
   /** Starts a container and gives what became of it. */

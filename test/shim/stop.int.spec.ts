@@ -2,7 +2,7 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ExitRecord, isAlive, outputOf, type Shim, ShimBench, until } from './shim-fixture.js';
+import { ample, type ExitRecord, isAlive, outputOf, type Shim, ShimBench, until } from './shim-fixture.js';
 
 let bench: ShimBench;
 beforeAll(async () => {
@@ -107,16 +107,18 @@ describe('stop', () => {
 });
 
 describe('timeout', () => {
+  const timeoutMs = ample(500);
+
   it('stops a container that handles SIGTERM', async () => {
-    const { record } = await bench.runToEnd({ command: polite, flags: ['--timeout-ms', '500'] });
+    const { record } = await bench.runToEnd({ command: polite, flags: ['--timeout-ms', `${timeoutMs}`] });
     expect(record).toMatchObject({ exitCode: 12, stoppedBy: 'timeout' });
-    expect(lifetimeMs(record)).toBeGreaterThanOrEqual(495);
+    expect(lifetimeMs(record)).toBeGreaterThanOrEqual(timeoutMs - 5);
   });
 
   it('kills one that ignores SIGTERM, once the grace is over', async () => {
-    const { record, log } = await bench.runToEnd({ command: stubborn, flags: ['--timeout-ms', '500', '--stop-grace-ms', '300'] });
+    const { record, log } = await bench.runToEnd({ command: stubborn, flags: ['--timeout-ms', `${timeoutMs}`, '--stop-grace-ms', '300'] });
     expect(record).toMatchObject({ signal: 9, stoppedBy: 'timeout' });
-    expect(lifetimeMs(record)).toBeGreaterThanOrEqual(795);
+    expect(lifetimeMs(record)).toBeGreaterThanOrEqual(timeoutMs + 295);
     expect(outputOf(log, 'stdout').toString()).toContain('ignored');
   });
 
@@ -128,25 +130,25 @@ describe('timeout', () => {
 
 describe('lease', () => {
   it('stops the container when it runs out, with no help from anyone', async () => {
-    const lease = new Lease().until(bootMs() + 1500);
+    const lease = new Lease().until(bootMs() + ample(1500));
     const { record } = await bench.runToEnd({ command: polite, flags: ['--lease', lease.path] });
     lease.close();
     expect(record).toMatchObject({ exitCode: 12, stoppedBy: 'lease' });
   });
 
   it('kills a container that does not go, after the grace', async () => {
-    const lease = new Lease().until(bootMs() + 1000);
+    const lease = new Lease().until(bootMs() + ample(1000));
     const { record } = await bench.runToEnd({ command: stubborn, flags: ['--lease', lease.path, '--stop-grace-ms', '200'] });
     lease.close();
     expect(record).toMatchObject({ signal: 9, stoppedBy: 'lease' });
   });
 
   it('leaves the container alone while it is extended', async () => {
-    const lease = new Lease().until(bootMs() + 1500);
+    const lease = new Lease().until(bootMs() + ample(1500));
     const shim = await bench.start({ command: polite, flags: ['--lease', lease.path] });
     for (let i = 0; i < 15; i++) {
-      lease.until(bootMs() + 1500);
-      await sleep(200);
+      lease.until(bootMs() + ample(1500));
+      await sleep(ample(1500) / 8);
     }
     expect(await shim.ask({ op: 'status' })).toEqual([{ state: 'running', pid: shim.pid }]);
     await shim.ask({ op: 'stop', graceMs: 0 });
@@ -166,13 +168,13 @@ describe('lease', () => {
 
   it('that ran out before the start keeps the container from starting', async () => {
     const lease = new Lease().until(1);
-    const shim = await bench.start({ command: 'echo never', flags: ['--lease', lease.path] });
+    const shim = await bench.attempt({ command: 'echo never', flags: ['--lease', lease.path] });
     expect(shim.answer).toEqual({ error: expect.stringContaining('lease') });
     lease.close();
   });
 
   it('that cannot be read is a refusal', async () => {
-    const shim = await bench.start({ command: 'true', flags: ['--lease', join(bench.home, 'no-lease')] });
+    const shim = await bench.attempt({ command: 'true', flags: ['--lease', join(bench.home, 'no-lease')] });
     expect(shim.answer).toEqual({ error: expect.stringContaining('no-lease') });
   });
 });
