@@ -131,11 +131,11 @@ export class ContentStore {
     return join(this.#dir, 'layers', hexOf(diffId), 'fs');
   }
 
-  /** Keeps layers from `removeUnused` until the returned function is called. */
-  pin(diffIds: readonly string[]): () => void {
-    for (const id of diffIds) this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
+  /** Keeps images (by digest) and layers (by diff id), there or yet to come, from `removeUnused` until the returned function is called. */
+  pin(ids: readonly string[]): () => void {
+    for (const id of ids) this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
     return () => {
-      for (const id of diffIds) {
+      for (const id of ids) {
         const left = (this.#pins.get(id) ?? 1) - 1;
         if (left > 0) this.#pins.set(id, left);
         else this.#pins.delete(id);

@@ -123,11 +123,13 @@ export class ImagePuller {
     }
     const { manifest, config, configBytes } = await client.fetchImage(reference, { platform, signal });
     const layers = manifest.content.layers.map((blob, index): LayerToPull => ({ blob, diffId: config.diffIds[index] ?? '' }));
-    const unpin = this.#store.pin(config.diffIds);
+    const unpin = this.#store.pin([reference.digest, ...config.diffIds]);
     try {
       const distinct = [...new Map(layers.map((layer) => [`${layer.diffId} ${layer.blob.digest}`, layer])).values()];
-      const pull = new Pull(reference, client, signal, distinct.length, report);
-      await eachInParallel(distinct, this.#limits.parallelLayers, (layer) => this.#ensureLayer(pull, layer));
+      await eachInParallel(distinct, this.#limits.parallelLayers, signal, (aborting) => {
+        const pull = new Pull(reference, client, aborting, distinct.length, report);
+        return (layer) => this.#ensureLayer(pull, layer);
+      });
       const record: ImageRecord = {
         digest: reference.digest,
         manifestDigest: manifest.digest,
@@ -206,16 +208,27 @@ export class ImagePuller {
 
 const isPrematureClose = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE';
 
-/** Runs `work` on all items, so many at a time; the first failure is thrown when those under way have ended. */
-async function eachInParallel<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
+/**
+ * Runs the work that `begin` gives on all items, so many at a time. The first failure aborts the signal of the others and is thrown when all have
+ * ended.
+ */
+async function eachInParallel<T>(
+  items: readonly T[],
+  width: number,
+  signal: AbortSignal,
+  begin: (aborting: AbortSignal) => (item: T) => Promise<void>,
+): Promise<void> {
   const queue = [...items];
+  const failing = new AbortController();
   let failure: { error: unknown } | undefined;
+  const work = begin(AbortSignal.any([signal, failing.signal]));
   const lane = async () => {
     for (let item = queue.shift(); item !== undefined && !failure; item = queue.shift()) {
       try {
         await work(item);
       } catch (error) {
         failure ??= { error };
+        failing.abort(error);
       }
     }
   };
