@@ -33,6 +33,9 @@ const interruptible: ReadonlySet<StepKind> = new Set<StepKind>([
   'awaitAcknowledgement',
 ]);
 
+/** Local and soon done: a pause does not come between a container's end and these. */
+const finishing: ReadonlySet<StepKind> = new Set<StepKind>(['reportOutcome', 'deleteContainer', 'removeSnapshot', 'removeDirectory']);
+
 const firstRetryMs = 200;
 const lastRetryMs = 30_000;
 
@@ -102,10 +105,10 @@ export class Attempt {
 
   /** Does step after step until the attempt is removed, or `paused` says that the agent leaves it where it is. Never rejects. */
   async run(paused: AbortSignal): Promise<void> {
-    for (let retryMs = firstRetryMs; !paused.aborted; ) {
+    for (let retryMs = firstRetryMs; ; ) {
       this.#interrupt = new AbortController();
       const [step] = planSteps(this.#facts, this.#target);
-      if (step === undefined) return;
+      if (step === undefined || (paused.aborted && !finishing.has(step.kind))) return;
       this.#stepKind = step.kind;
       const signal = AbortSignal.any([this.#interrupt.signal, paused]);
       try {
@@ -118,6 +121,7 @@ export class Attempt {
           continue;
         }
         this.log.error({ err: error, step: step.kind, retryMs }, 'a step failed and will be tried again');
+        if (paused.aborted) return;
         await sleep(retryMs, undefined, { signal: paused }).catch(() => {});
         retryMs = Math.min(retryMs * 2, lastRetryMs);
       } finally {

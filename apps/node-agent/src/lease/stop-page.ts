@@ -11,6 +11,8 @@ const nsPerMs = 1_000_000n;
  * 0 means that there was no lease yet.
  */
 export class StopPage {
+  #renewedAtNs = 0n;
+
   private constructor(
     /** Absolute path, for `berth-shim --lease`. */
     readonly path: string,
@@ -41,12 +43,15 @@ export class StopPage {
     return this.stopAtNs > nowNs;
   }
 
-  /** The control plane has acknowledged a heartbeat that was sent at `sentAtNs`. The page only ever moves on. */
-  extend(sentAtNs: bigint, stopAfterMs: number): void {
-    const stopAtNs = sentAtNs + BigInt(stopAfterMs) * nsPerMs;
-    if (stopAtNs <= this.stopAtNs) return;
+  /**
+   * The control plane has acknowledged a heartbeat that was sent at `sentAtNs`. An answer that was overtaken by a later one changes nothing; a control
+   * plane that now grants less shortens the lease.
+   */
+  renew(sentAtNs: bigint, stopAfterMs: number): void {
+    if (sentAtNs < this.#renewedAtNs) return;
+    this.#renewedAtNs = sentAtNs;
     const page = Buffer.alloc(pageBytes);
-    page.writeBigUInt64LE(stopAtNs);
+    page.writeBigUInt64LE(sentAtNs + BigInt(stopAfterMs) * nsPerMs);
     // One write of eight aligned bytes: a shim reads the old moment or the new one.
     writeSync(this.fd, page, 0, pageBytes, 0);
   }

@@ -131,7 +131,7 @@ export class ControlChannel {
     if (sentAtNs === undefined || this.#welcome === null) return;
     // An answer to a later heartbeat answers those before it.
     for (const earlier of [...this.#sentAtNs.keys()]) if (earlier <= sequence) this.#sentAtNs.delete(earlier);
-    this.options.stopPage.extend(sentAtNs, this.#welcome.stopAfterMs);
+    this.options.stopPage.renew(sentAtNs, this.#welcome.stopAfterMs);
   }
 
   /** Reports of one turn of the event loop go out in one message. */

@@ -12,8 +12,8 @@ import { LinkSocket, type LinkState } from '../link/link-socket.js';
  *   - a log is done when the control plane has said that it holds the last byte, or that the lease is stale.
  */
 const chunkBytes = 256 * 1024;
-/** Before the control plane has named its window. */
-const firstWindowBytes = 256 * 1024;
+/** Before the control plane has named its window, and when it has named none for long. */
+const firstWindowBytes = 64 * 1024;
 /** Bytes that may wait in this process's socket. */
 const bufferedBytesMax = 1024 * 1024;
 const fastPollMs = 50;
@@ -125,7 +125,7 @@ export class LogShipper {
   private resume(): void {
     for (const shipped of this.#logs.values()) {
       shipped.sentOffset = shipped.ackedOffset;
-      shipped.windowBytes = Math.max(shipped.windowBytes, firstWindowBytes);
+      shipped.windowBytes = firstWindowBytes;
       shipped.pollAt = 0;
     }
     this.pumpSoon();

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readProcessIdentity } from '@berth/runtime';
 
 /** What a container could leave on the machine, each thing by a name. */
 export type HostState = ReadonlySet<string>;
@@ -31,13 +32,13 @@ export function differences(before: HostState, after: HostState): readonly strin
   return [...after].filter((thing) => !before.has(thing));
 }
 
-/** The processes in the cgroups of a run's attempts. */
+/** The live processes in the cgroups of a run's attempts; a zombie only waits for its parent. */
 export async function processesOf(runId: string): Promise<readonly string[]> {
   const found: string[] = [];
   for (const name of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(name)) continue;
     const cgroup = await readFile(`/proc/${name}/cgroup`, 'utf8').catch(() => '');
-    if (cgroup.includes(runId)) found.push(name);
+    if (cgroup.includes(runId) && (await readProcessIdentity(Number(name))) !== null) found.push(name);
   }
   return found;
 }

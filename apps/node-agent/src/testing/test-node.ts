@@ -155,7 +155,10 @@ export class TestNode {
 
   /** Ends everything and deletes the directories; returns what the machine has now that it had not before. */
   async close(): Promise<readonly string[]> {
-    if (this.agent?.child.exitCode === null && this.agent.child.signalCode === null) await this.agent.end('SIGTERM');
+    if (this.agent?.child.exitCode === null && this.agent.child.signalCode === null) {
+      await this.idle();
+      await this.agent.end('SIGTERM');
+    }
     await this.server.close();
     await this.registry.stop();
     const left = await eventuallyNothing(async () => differences(this.before, await readHostState()));
