@@ -13,26 +13,29 @@ const run = promisify(execFile);
 /** The repository's root, seen from `test/dist/shim`. */
 export const repository = fileURLToPath(new URL('../../../', import.meta.url));
 
-const nativeDir = process.env['BERTH_NATIVE_DIR'] ?? join(repository, 'native/build');
+const nativeDir = process.env.BERTH_NATIVE_DIR ?? join(repository, 'native/build');
 export const shimPath = join(nativeDir, 'berth-shim');
-export const initPath = join(nativeDir, 'berth-init');
+/** Always the release: a sanitized one loads libraries, which containers do not have. */
+export const initPath = join(repository, 'native/build/berth-init');
+/** Whether the shim under test is built with sanitizers, whose bookkeeping takes megabytes. */
+export const sanitized = nativeDir.endsWith('/san');
 
 /** Whether the machine is an emulated one, where everything takes many times as long. */
-export const slowMachine = process.env['BERTH_TEST_MACHINE'] === 'qemu';
+export const slowMachine = process.env.BERTH_TEST_MACHINE === 'qemu';
 
 /** A time that a container must get through its first steps in. */
 export const ample = (ms: number): number => (slowMachine ? ms * 12 : ms);
 
 /** Absolute path of a program, or undefined where it is not installed. */
 export function findProgram(name: string): string | undefined {
-  const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/usr/bin'];
+  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/bin'];
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
 const ours = join(nativeDir, 'berth-runtime');
 
 /** The runtime that the tests drive: `BERTH_TEST_RUNTIME`, else Berth's own, else runc. */
-export const runtimePath = process.env['BERTH_TEST_RUNTIME'] ?? (existsSync(ours) ? ours : (findProgram('runc') ?? ours));
+export const runtimePath = process.env.BERTH_TEST_RUNTIME ?? (existsSync(ours) ? ours : (findProgram('runc') ?? ours));
 
 /** What a container runs, and how. */
 export interface ContainerOptions {
