@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { RunRow } from './ports.js';
 import { digest, exited, MiB, reportOf, StoreFixture } from './testing.js';
 
 let fixture: StoreFixture;
@@ -242,7 +243,7 @@ describe("a run's life", () => {
 
   it('hides runs from other tenants, pages through lists, filters, and deletes only what has ended', async () => {
     const [tenant, other] = [await fixture.tenant(), await fixture.tenant()];
-    const runs = [];
+    const runs: RunRow[] = [];
     for (let i = 0; i < 5; i++) runs.push(await fixture.created(tenant, { labels: { 'a.b/c': String(i % 2) } }));
     const id = runs[0]?.id ?? '';
     expect(await fixture.store.runs.find(other.id, id)).toBeNull();

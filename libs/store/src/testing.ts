@@ -12,6 +12,8 @@ export const MiB = 1024 * 1024;
 export const digest = `sha256:${'a'.repeat(64)}`;
 
 export class StoreFixture {
+  private lastTick = 0;
+
   private constructor(
     readonly url: string,
     readonly store: Store,
@@ -75,9 +77,15 @@ export class StoreFixture {
       priority: 50,
       maxAttempts: 1,
       labels: {},
-      now: new Date(),
+      now: this.tick(),
       ...change,
     });
+  }
+
+  /** The time, but never the same millisecond twice: ids of one millisecond are in no order. */
+  private tick(): Date {
+    this.lastTick = Math.max(Date.now(), this.lastTick + 1);
+    return new Date(this.lastTick);
   }
 
   async created(tenant: TenantRow, change: Partial<AdmitInput> = {}): Promise<RunRow> {

@@ -36,8 +36,8 @@ const triggers = `
     IF NEW.epoch < OLD.epoch OR (NEW.node_id IS NOT NULL AND NEW.node_id IS DISTINCT FROM OLD.node_id AND NEW.epoch <= OLD.epoch) THEN
       INSERT INTO violations VALUES ('epoch did not rise: ' || OLD.epoch || ' to ' || NEW.epoch);
     END IF;
-    IF NEW.state = 'placed' AND OLD.state <> 'queued' THEN
-      INSERT INTO violations VALUES ('placed from ' || OLD.state);
+    IF NEW.epoch > OLD.epoch AND (OLD.state <> 'queued' OR NEW.state <> 'placed') THEN
+      INSERT INTO violations VALUES ('epoch rose while ' || OLD.state);
     END IF;
     RETURN NEW;
   END $$;
