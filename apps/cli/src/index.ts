@@ -1,0 +1,1 @@
+export { commands, runCli } from './cli.js';

@@ -1,0 +1,64 @@
+import type { Run } from '@berth/wire';
+import { describe, expect, it } from 'vitest';
+import { describeDuration, describeState, exitCodeOf, explainEnd } from './runs.js';
+
+const run = (more: Partial<Run>): Run =>
+  ({
+    id: 'run_1',
+    state: 'failed',
+    waitingFor: null,
+    exitCode: null,
+    signal: null,
+    failure: null,
+    startedAt: null,
+    finishedAt: null,
+    ...more,
+  }) as Run;
+const failure = (code: NonNullable<Run['failure']>['code'], blame: 'user' | 'platform'): Run['failure'] => ({
+  code,
+  blame,
+  message: 'so it was',
+});
+
+describe('the exit code of a run', () => {
+  it.each<[Partial<Run>, number]>([
+    [{ state: 'succeeded', exitCode: 0 }, 0],
+    [{ exitCode: 37 }, 37],
+    [{ signal: 9 }, 137],
+    [{ exitCode: 143, signal: 15 }, 143],
+    [{ failure: failure('imagePullFailed', 'platform') }, 125],
+    [{ state: 'canceled' }, 125],
+    [{ state: 'canceled', signal: 15 }, 143],
+  ])('%j is %i', (more, code) => {
+    expect(exitCodeOf(run(more))).toBe(code);
+  });
+});
+
+describe('the end of a run', () => {
+  it('is explained unless the exit code says it all', () => {
+    expect(explainEnd(run({ state: 'succeeded', exitCode: 0 }))).toBeNull();
+    expect(explainEnd(run({ exitCode: 1, failure: failure('nonZeroExit', 'user') }))).toBeNull();
+    expect(explainEnd(run({ signal: 9, failure: failure('outOfMemory', 'user') }))).toBe(
+      'run_1 failed (outOfMemory, the container): so it was',
+    );
+    expect(explainEnd(run({ failure: failure('nodeLost', 'platform') }))).toBe('run_1 failed (nodeLost, the platform): so it was');
+    expect(explainEnd(run({ state: 'canceled' }))).toBe('run_1 was canceled before it started');
+    expect(explainEnd(run({ state: 'canceled', startedAt: '2026-01-01T00:00:00Z' }))).toBe('run_1 was canceled');
+  });
+});
+
+describe('a row of ps', () => {
+  it('tells why a run waits and how it failed', () => {
+    expect(describeState(run({ state: 'queued', waitingFor: 'quota' }))).toBe('queued (quota)');
+    expect(describeState(run({ state: 'running' }))).toBe('running');
+    expect(describeState(run({ exitCode: 3, failure: failure('nonZeroExit', 'user') }))).toBe('failed (3)');
+    expect(describeState(run({ signal: 9, failure: failure('timeout', 'user') }))).toBe('failed (timeout)');
+  });
+
+  it('tells how long it ran, or has been running', () => {
+    const startedAt = '2026-01-01T00:00:00Z';
+    expect(describeDuration(run({}), 0)).toBe('');
+    expect(describeDuration(run({ startedAt, finishedAt: '2026-01-01T00:00:02Z' }), 0)).toBe('2s');
+    expect(describeDuration(run({ startedAt }), Date.parse(startedAt) + 61_000)).toBe('1m 1s');
+  });
+});
