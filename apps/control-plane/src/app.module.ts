@@ -51,69 +51,69 @@ export interface Foundations {
   readonly relay: Relay;
 }
 
-/** The parts, in the order in which a run meets them. */
 @Module({})
-export class AppModule {
-  static on({ config, logger, store, wakeQueue, relay }: Foundations): DynamicModule {
-    const value = (provide: unknown, useValue: unknown) => ({ provide: provide as symbol, useValue });
-    return {
-      module: AppModule,
-      controllers: [...controllers] as Type[],
-      providers: [
-        value(CONFIG, config),
-        value(LOGGER, logger),
-        value(STORE, store),
-        value(TenantStore, store.tenants),
-        value(ApiKeyStore, store.apiKeys),
-        value(NodeStore, store.nodes),
-        value(RunStore, store.runs),
-        value(LogStore, store.logs),
-        value(WakeQueue, wakeQueue),
-        value(Relay, relay),
+class AppModule {}
 
-        // http
-        { provide: APP_FILTER, useClass: ProblemFilter },
-        { provide: APP_GUARD, useClass: KeyGuard },
-        { provide: APP_PIPE, useClass: RequestValidationPipe },
-        { provide: OPEN_API_DOCUMENT, useFactory: () => openApiDocument(controllers) },
-        OpenStreams,
-        // admission
-        ResolveImage,
-        PrepareRun,
-        AdmitRun,
-        CancelRun,
-        UpdateTenant,
-        CreateKey,
-        // queue
-        WakeUps,
-        Signals,
-        // scheduler
-        PlaceRuns,
-        PlaceStalled,
-        AdmitWaiting,
-        LoseNodes,
-        // fleet
-        NodeLinks,
-        NodeOrders,
-        Heartbeats,
-        JoinNode,
-        CreateJoinToken,
-        ChangeNodeState,
-        LinkServer,
-        controlLinkContext,
-        logLinkContext,
-        // reporting
-        RunChanges,
-        ApplyReports,
-        WaitForRun,
-        FollowLogs,
-        FollowEvents,
+/** The parts, in the order in which a run meets them. */
+export function appModule({ config, logger, store, wakeQueue, relay }: Foundations): DynamicModule {
+  const value = (provide: unknown, useValue: unknown) => ({ provide: provide as symbol, useValue });
+  return {
+    module: AppModule,
+    controllers: [...controllers] as Type[],
+    providers: [
+      value(CONFIG, config),
+      value(LOGGER, logger),
+      value(STORE, store),
+      value(TenantStore, store.tenants),
+      value(ApiKeyStore, store.apiKeys),
+      value(NodeStore, store.nodes),
+      value(RunStore, store.runs),
+      value(LogStore, store.logs),
+      value(WakeQueue, wakeQueue),
+      value(Relay, relay),
 
-        Metrics,
-        Readiness,
-      ],
-    };
-  }
+      // http
+      { provide: APP_FILTER, useClass: ProblemFilter },
+      { provide: APP_GUARD, useClass: KeyGuard },
+      { provide: APP_PIPE, useClass: RequestValidationPipe },
+      { provide: OPEN_API_DOCUMENT, useFactory: () => openApiDocument(controllers) },
+      OpenStreams,
+      // admission
+      ResolveImage,
+      PrepareRun,
+      AdmitRun,
+      CancelRun,
+      UpdateTenant,
+      CreateKey,
+      // queue
+      WakeUps,
+      Signals,
+      // scheduler
+      PlaceRuns,
+      PlaceStalled,
+      AdmitWaiting,
+      LoseNodes,
+      // fleet
+      NodeLinks,
+      NodeOrders,
+      Heartbeats,
+      JoinNode,
+      CreateJoinToken,
+      ChangeNodeState,
+      LinkServer,
+      controlLinkContext,
+      logLinkContext,
+      // reporting
+      RunChanges,
+      ApplyReports,
+      WaitForRun,
+      FollowLogs,
+      FollowEvents,
+
+      Metrics,
+      Readiness,
+    ],
+  };
 }
 
 const controlLinkContext = {

@@ -5,7 +5,7 @@ import { type ApiKeyStore, openStore } from '@berth/store';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyInstance } from 'fastify';
-import { AppModule, type Foundations } from './app.module.js';
+import { appModule, type Foundations } from './app.module.js';
 import type { Config } from './config.js';
 import { LinkServer } from './fleet/link-server.js';
 import { observeHttp } from './http/observe-http.js';
@@ -65,7 +65,7 @@ export async function startControlPlane(config: Config, logger: Logger): Promise
 
 async function serve(foundations: Foundations, closeFoundations: () => Promise<void>): Promise<ControlPlane> {
   const { config, logger } = foundations;
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.on(foundations), createHttpAdapter(config), {
+  const app = await NestFactory.create<NestFastifyApplication>(appModule(foundations), createHttpAdapter(config), {
     bodyParser: false,
     logger: nestLogger(logger),
     abortOnError: false,

@@ -1,6 +1,6 @@
 import { AppError } from '@berth/core';
 import { type AdmitOutcome, type RunRow, RunStore, type TenantRow } from '@berth/store';
-import type { CreateRunRequest } from '@berth/wire';
+import type { CreateRunRequest, RunSpec } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
 import { Metrics } from '../metrics/metrics.js';
 import { WakeUps } from '../queue/wake-ups.js';
@@ -39,10 +39,15 @@ export class AdmitRun {
   }
 
   private async admit(tenant: TenantRow, request: CreateRunRequest, idempotencyKey: string | null): Promise<AdmittedRun> {
-    const { spec, digest } = await this.prepareRun.execute(tenant, request);
+    const idempotency = idempotencyKey === null ? null : { key: idempotencyKey, bodyHash: bodyHash(request) };
+    const { spec, digest } = await this.prepareRun.execute(tenant, request).catch(async (error: unknown) => {
+      // What was accepted once stays accepted, whatever became of its tag or its registry since.
+      const known = idempotency === null ? null : await this.findKnown(tenant, idempotency);
+      return known === null ? Promise.reject(error) : { spec: known.spec as RunSpec, digest: known.digest };
+    });
     const outcome = await this.runs.admit({
       tenantId: tenant.id,
-      idempotency: idempotencyKey === null ? null : { key: idempotencyKey, bodyHash: bodyHash(request) },
+      idempotency,
       image: request.image,
       digest,
       spec,
@@ -59,6 +64,26 @@ export class AdmitRun {
       this.changes.announce([outcome.run.id]);
     }
     return { run: outcome.run, replayed: outcome.kind === 'replayed' };
+  }
+
+  /** The run of an idempotency key that was used before; null when it is fresh. Throws `idempotencyMismatch` for another body. */
+  private async findKnown(tenant: TenantRow, idempotency: { key: string; bodyHash: string }): Promise<RunRow | null> {
+    // A submission that exceeds every quota is never accepted, so this writes nothing: the store looks at the key before it looks at the amount.
+    const outcome = await this.runs.admit({
+      tenantId: tenant.id,
+      idempotency,
+      image: '',
+      digest: '',
+      spec: {},
+      request: { cpuMillis: Number.MAX_SAFE_INTEGER, memoryBytes: 0 },
+      onQuota: 'reject',
+      priority: 0,
+      maxAttempts: 1,
+      labels: {},
+      now: new Date(),
+    });
+    if (outcome.kind === 'refused' && outcome.code === 'idempotencyMismatch') throw refusal(outcome);
+    return outcome.kind === 'replayed' ? outcome.run : null;
   }
 }
 

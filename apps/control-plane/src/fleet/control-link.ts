@@ -64,7 +64,8 @@ export class ControlLink implements NodeLink {
     this.socket = new JsonSocket(
       socket,
       agentMessage,
-      context.config.lease.heartbeatMs * 4,
+      // Beyond T_stop the node has given its leases up, and the connection is of no use.
+      context.config.lease.stopAfterMs,
       {
         message: (message) => this.receive(message),
         closed: () => {

@@ -68,7 +68,10 @@ export class JsonSocket<In, Out> {
     this.heard();
     if (!this.isOpen) return;
     const message = isBinary ? null : parseMessage(this.schema, text);
-    if (message === null) return this.close(closeCodes.policyViolation, 'a message does not parse');
+    if (message === null) {
+      this.close(closeCodes.policyViolation, 'a message does not parse');
+      return;
+    }
     // A few messages wait here, the rest in the kernel's buffers, where they slow their sender down.
     if (++this.queued >= 16) this.socket.pause();
     this.inbound = this.inbound.then(() => this.handle(message.value));

@@ -1,4 +1,4 @@
-import { AppError } from '@berth/core';
+import { AppError, isValidId } from '@berth/core';
 import { type RunRow, RunStore, type TenantRow } from '@berth/store';
 import { type CreateRunRequest, createRunRequest, listRunsQuery, type Run, run, runList, waitQuery } from '@berth/wire';
 import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Query, Res } from '@nestjs/common';
@@ -70,7 +70,7 @@ export class RunsController {
       limit,
       ...(state === undefined ? {} : { state }),
       ...(label === undefined ? {} : { label: parseLabel(label) }),
-      ...(cursor === undefined ? {} : { cursor }),
+      ...(cursor === undefined ? {} : { cursor: parseCursor(cursor) }),
     });
     return { items: runs.map(renderRun), nextCursor };
   }
@@ -128,6 +128,14 @@ function parseIdempotencyKey(key: string | undefined): string | null {
   if (key === undefined) return null;
   if (!idempotencyKeyGrammar.test(key)) throw new AppError('invalidRequest', 'Idempotency-Key: must be 1 to 255 visible ASCII characters');
   return key;
+}
+
+function parseCursor(text: string): string {
+  if (!isValidId('run', text)) {
+    const message = 'must be the nextCursor of an earlier answer';
+    throw new AppError('invalidRequest', `cursor: ${message}`, { errors: [{ field: 'cursor', message }] });
+  }
+  return text;
 }
 
 function parseLabel(text: string): { key: string; value: string } {

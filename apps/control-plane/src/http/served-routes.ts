@@ -7,7 +7,7 @@ export class ServedRoutes {
       const pattern = new RegExp(
         `^${url
           .split('/')
-          .map((part) => (part.startsWith(':') ? '[^/]+' : escape(part)))
+          .map((part) => (part.startsWith(':') ? '[^/]+' : literally(part)))
           .join('/')}$`,
       );
       this.routes.push({ method, url, pattern });
@@ -25,6 +25,6 @@ export class ServedRoutes {
   }
 }
 
-function escape(text: string): string {
+function literally(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }

@@ -53,13 +53,14 @@ function jsonParser(server: FastifyInstance) {
   const parse = server.getDefaultJsonParser('error', 'error');
   return (request: FastifyRequest, text: string, done: (error: Error | null, body?: unknown) => void): void => {
     // Clients send the type out of habit with requests that have no body.
-    if (text === '') return done(null, undefined);
-    if (jsonDepthExceeds(text, jsonDepthMax)) {
-      return done(new AppError('invalidRequest', `the body is nested deeper than ${jsonDepthMax} levels`));
+    if (text === '') done(null, undefined);
+    else if (jsonDepthExceeds(text, jsonDepthMax)) {
+      done(new AppError('invalidRequest', `the body is nested deeper than ${jsonDepthMax} levels`));
+    } else {
+      parse(request, text, (error, body) => {
+        done(error === null ? null : new AppError('invalidRequest', 'the body is not valid JSON', {}, { cause: error }), body);
+      });
     }
-    parse(request, text, (error, body) => {
-      done(error === null ? null : new AppError('invalidRequest', 'the body is not valid JSON', {}, { cause: error }), body);
-    });
   };
 }
 

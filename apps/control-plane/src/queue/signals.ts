@@ -46,9 +46,9 @@ export class Signals {
   }
 
   send(signal: Signal): void {
-    if (signal.kind === 'runsChanged') return this.gather(signal.runIds);
-    if (signal.kind === 'linkOpened') return this.publish(signal);
-    for (const runIds of batches(signal.runIds)) this.publish({ ...signal, runIds });
+    if (signal.kind === 'runsChanged') this.gather(signal.runIds);
+    else if (signal.kind === 'linkOpened') this.publish(signal);
+    else for (const runIds of batches(signal.runIds)) this.publish({ ...signal, runIds });
   }
 
   private gather(runIds: readonly string[]): void {
