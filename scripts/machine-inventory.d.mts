@@ -6,3 +6,4 @@ export function settledLeftovers(before: Inventory, owns?: (text: string, kind: 
 export function counts(inventory: Inventory): Record<Kind, number>;
 export function openDescriptors(pid: number): number;
 export function countInodes(path: string): number;
+export function isOfRootOrContainer(text: string, kind: Kind): boolean;

@@ -18,13 +18,7 @@ export function takeInventory() {
     'network namespaces': readNetworkNamespaces(processes),
     'loop devices': readLoopDevices(),
     'key rings': new Map(lines('/proc/keys').map((line) => [line.split(' ')[0], line.trim()])),
-    'IPC objects': new Map(
-      ['msg', 'sem', 'shm'].flatMap((kind) =>
-        lines(`/proc/sysvipc/${kind}`)
-          .slice(1)
-          .map((line) => [`${kind} ${line.trim().split(/\s+/)[1]}`, `${kind} ${line.trim()}`]),
-      ),
-    ),
+    'IPC objects': new Map(['msg', 'sem', 'shm'].flatMap(readIpcObjects)),
   };
 }
 
@@ -111,6 +105,19 @@ function readLoopDevices() {
       .map(({ name }) => [name, `/dev/${name} of ${text(`/sys/block/${name}/loop/backing_file`)?.trim()}`]),
   );
 }
+
+/** SysV objects of one kind that this IPC namespace shows, with their owner. */
+function readIpcObjects(kind) {
+  const [head = '', ...rows] = lines(`/proc/sysvipc/${kind}`).map((line) => line.trim().split(/\s+/));
+  return rows.map((row) => [`${kind} ${row[1]}`, `${kind} ${row[1]} of uid ${row[head.indexOf('uid')]}`]);
+}
+
+/**
+ * Whether a description of these kinds can be of a container or of a service that runs as root. Servers that tests of others start run as accounts of
+ * their own, and what belongs to the whole machine has no name that would tell.
+ */
+export const isOfRootOrContainer = (text, kind) =>
+  kind === 'loop devices' || kind === 'key rings' || (kind === 'IPC objects' && /of uid (0|\d{6,})$/.test(text));
 
 function mountText(line) {
   const [left, right] = line.split(' - ');

