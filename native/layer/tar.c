@@ -393,14 +393,14 @@ int tar_read(struct tar_reader *t, const void **piece, size_t *len, struct rt_er
 int tar_drain(struct tar_reader *t, struct rt_error *err)
 {
 	for (;;) {
-		t->start = t->end = 0;
 		int r = fill(t, err);
 		if (r < 0)
 			return r;
-		if (t->end == 0)
+		if (t->start == t->end)
 			return 0;
-		r = count_bytes(t, t->end, err);
+		r = count_bytes(t, t->end - t->start, err);
 		if (r < 0)
 			return r;
+		t->start = t->end;
 	}
 }
