@@ -1,6 +1,6 @@
 import { type RedisServer, startRedis } from '@berth/testing';
 import pg from 'pg';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { TestService, type TestTenant } from '../support/service.js';
 
 /** Queues runs while no node is there, lets `disturb` happen, then lets an agent come: every run must finish. */
@@ -18,8 +18,8 @@ describe('losing the queue', () => {
     running.unshift(one);
     return one;
   };
-  afterAll(async () => {
-    for (const one of running) await one.stop();
+  afterEach(async () => {
+    for (const one of running.splice(0)) await one.stop();
   });
 
   it('with BullMQ on Postgres emptied, loses no run', async () => {

@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { eventually } from '@berth/testing';
 import type { Run } from '@berth/wire';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Inventory, settledLeftovers, takeInventory } from '#scripts/machine-inventory.mjs';
 import { apiClient } from '#scripts/service/admin-api.mjs';
 import { pushBusybox } from '../support/busybox-image.js';
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const root = resolve(import.meta.dirname, '../../..');
 const anyPorts = {

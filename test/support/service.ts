@@ -3,10 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CreateRunRequest, Node, Quota, Run, Tenant } from '@berth/wire';
+import { vi } from 'vitest';
 import { type Inventory, settledLeftovers, takeInventory } from '#scripts/machine-inventory.mjs';
 import { type ApiClient, apiClient, createKey, ensureTenant, listNodes } from '#scripts/service/admin-api.mjs';
 import { type AgentOptions, freePorts, LocalService } from '#scripts/service/local-service.mjs';
 import { pushBusybox } from './busybox-image.js';
+
+// Whole services start and stop within these tests, on machines that may be busy.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 180_000 });
 
 const terminal = ['succeeded', 'failed', 'canceled'];
 

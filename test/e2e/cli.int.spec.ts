@@ -1,0 +1,191 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { Run } from '@berth/wire';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TestService, type TestTenant } from '../support/service.js';
+
+interface Outcome {
+  code: number | null;
+  stdout: Buffer;
+  text: string;
+  stderr: string;
+}
+
+const program = fileURLToPath(new URL('../../../apps/cli/bin/berth.js', import.meta.url));
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const small = ['--memory', '32m', '--cpus', '0.1'];
+
+describe('berth', () => {
+  let test: TestService;
+  let tenant: TestTenant;
+
+  beforeAll(async () => {
+    test = await TestService.start({ agents: [{ name: 'one' }] });
+    tenant = await test.tenant('cli');
+  });
+  afterAll(() => test?.stop());
+
+  function start(args: readonly string[], env: Record<string, string> = {}): { child: ChildProcess; done: Promise<Outcome> } {
+    const child = spawn(process.execPath, [program, ...args], {
+      env: { PATH: process.env.PATH, BERTH_HOME: test.home, BERTH_API_KEY: tenant.key, ...env },
+    });
+    const [stdout, stderr]: [Buffer[], Buffer[]] = [[], []];
+    child.stdout?.on('data', (chunk: Buffer) => stdout.push(chunk));
+    child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk));
+    const done = once(child, 'close').then(([code]) => {
+      const out = Buffer.concat(stdout);
+      return { code: code as number | null, stdout: out, text: out.toString(), stderr: Buffer.concat(stderr).toString() };
+    });
+    return { child, done };
+  }
+  const berth = (...args: string[]): Promise<Outcome> => start(args).done;
+  const run = (...args: string[]): Promise<Outcome> => berth('run', ...small, ...args);
+  const sh = (script: string, ...flags: string[]): Promise<Outcome> => run(...flags, '--entrypoint', '/bin/sh', tenant.image, '-c', script);
+  const detached = async (script: string, ...flags: string[]): Promise<string> => (await sh(script, '-d', ...flags)).text.trim();
+
+  it('runs a container, passes its two streams on and exits with its code', async () => {
+    expect(await sh('echo out; echo err >&2; exit 37')).toMatchObject({ code: 37, text: 'out\n', stderr: 'err\n' });
+    expect(await sh('true')).toMatchObject({ code: 0, text: '', stderr: '' });
+  });
+
+  it('passes on every byte, whatever it is', async () => {
+    const outcome = await sh('head -c 300000 /dev/urandom > /tmp/x; echo >> /tmp/x; sha256sum < /tmp/x >&2; cat /tmp/x', '--memory', '64m');
+    expect(outcome.code).toBe(0);
+    expect(outcome.stdout).toHaveLength(300_001);
+    expect(outcome.stderr.split(' ')[0]).toBe(createHash('sha256').update(outcome.stdout).digest('hex'));
+  });
+
+  it('gives the container what the flags say', async () => {
+    const script = 'echo "$A|$B|$(pwd)|$(id -u):$(id -g)|$(hostname)"; touch /x 2>/dev/null && echo writable; echo "$0 $1"';
+    const flags = ['-e', 'A=1=2', '-e', 'B', '-w', '/tmp', '-u', '1000:1001', '--hostname', 'box', '--read-only', '--init'];
+    const { done } = start(['run', ...small, ...flags, '--entrypoint', '/bin/sh', tenant.image, '-c', script, 'zero', '--one'], {
+      B: 'from here',
+    });
+    expect(await done).toMatchObject({ code: 0, text: '1=2|from here|/tmp|1000:1001|box\nzero --one\n' });
+  });
+
+  it('says why a run failed where the exit code does not', async () => {
+    const slow = await sh('sleep 60', '--timeout', '1s', '--stop-timeout', '1s');
+    expect(slow.code).toBeGreaterThan(128);
+    expect(slow.stderr).toContain('failed (timeout, the container)');
+    const greedy = await sh('x=a; while :; do x=$x$x; done', '--memory', '16m');
+    expect(greedy.code).toBe(137);
+    expect(greedy.stderr).toContain('outOfMemory');
+    const missing = await run(tenant.image.replace(/busybox.*/, 'none:latest'));
+    expect(missing.code).toBe(125);
+    expect(missing.stderr).toMatch(/^error: /);
+  });
+
+  it('stops the run on Ctrl-C and shows what it still has to say', async () => {
+    const flags = ['--entrypoint', '/bin/sh', tenant.image, '-c', 'trap "echo bye; exit 9" TERM; echo ready; while :; do sleep 0.1; done'];
+    const { child, done } = start(['run', ...small, ...flags]);
+    await once(child.stdout!, 'data');
+    child.kill('SIGINT');
+    const outcome = await done;
+    expect(outcome.text).toBe('ready\nbye\n');
+    expect(outcome.code).toBe(9);
+    expect(outcome.stderr).toContain('was canceled');
+  });
+
+  it('leaves a run to itself, lists it, follows it, stops it, forgets it', async () => {
+    const id = await detached('i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.2; done', '--name', 'ticker', '-l', 'a=b');
+    expect(id).toMatch(/^run_/);
+    await tenant.reached(id, ['running']);
+    const listed = await berth('ps');
+    expect(listed.text).toMatch(new RegExp(`^RUN +IMAGE +STATE.*\n(.*\n)*${id}  .*running .* ticker\n`));
+    expect((await berth('ps', '-q', '--label', 'a=b')).text).toBe(`${id}\n`);
+    expect((JSON.parse((await berth('ps', '--json')).text) as Run[]).map((one) => one.id)).toContain(id);
+    expect((await berth('wait', '--timeout', '300ms', 'ticker')).code).toBe(124);
+
+    const following = start(['logs', '-f', 'ticker']);
+    await once(following.child.stdout!, 'data');
+    expect(await berth('rm', 'ticker')).toMatchObject({ code: 125, stderr: expect.stringContaining('error: ') });
+    expect(await berth('stop', 'ticker')).toMatchObject({ code: 0, text: `${id}\n` });
+    const followed = await following.done;
+    expect(followed.code).toBe(0);
+    expect(followed.text).toMatch(/^tick 0\ntick 1\n/);
+    expect((await berth('logs', id)).text).toBe(followed.text);
+
+    expect((await berth('ps', '-q')).text).not.toContain(id);
+    expect((await berth('ps', '-a')).text).toContain(`${id}  `);
+    expect((await berth('ps', '--state', 'canceled', '-q')).text).toContain(id);
+    expect(JSON.parse((await berth('inspect', 'ticker')).text)).toMatchObject({ id, state: 'canceled', spec: { labels: { a: 'b' } } });
+    expect((await berth('rm', 'ticker')).code).toBe(0);
+    expect(await berth('inspect', id)).toMatchObject({ code: 125, text: '' });
+    expect(await berth('inspect', 'ticker')).toMatchObject({ code: 2 });
+  });
+
+  it('waits for exit codes, and forgets a run of --rm', async () => {
+    const [one, two] = await Promise.all([detached('exit 3'), detached('exit 4')]);
+    expect(await berth('wait', one, two)).toMatchObject({ code: 0, text: '3\n4\n' });
+    expect(await berth('wait', '--exit-code', two)).toMatchObject({ code: 4 });
+    expect(await sh('exit 5', '--rm', '--name', 'fleeting')).toMatchObject({ code: 5 });
+    expect((await berth('inspect', 'fleeting')).code).toBe(2);
+  });
+
+  it('makes one run of one idempotency key', async () => {
+    const key = ['--idempotency-key', 'once'];
+    const first = await detached('true', ...key);
+    expect(await detached('true', ...key)).toBe(first);
+    expect(await sh('false', '-d', ...key)).toMatchObject({ code: 125, stderr: expect.stringContaining('error: ') });
+  });
+
+  it('shows a quota’s numbers when it refuses', async () => {
+    const poor = await test.tenant('poor', { concurrentRuns: 1, cpuMillis: 1000, memoryBytes: 64 << 20 });
+    const own = { BERTH_API_KEY: poor.key };
+    const never = await start(['run', '--memory', '1g', poor.image], own).done;
+    expect(never.code).toBe(125);
+    expect(never.stderr).toContain('memoryBytes: limit 64 MiB');
+    const hold = await start(['run', '-d', ...small, '--entrypoint', 'sleep', poor.image, '60'], own).done;
+    const over = await start(['run', '--on-quota', 'reject', ...small, poor.image], own).done;
+    expect(over.code).toBe(125);
+    expect(over.stderr).toMatch(/concurrentRuns: limit 1 runs, used 1 runs, requested 1 runs\n {2}try again in [0-9]+ s/);
+    expect((await start(['quota'], own).done).text).toMatch(/concurrentRuns +1 runs +1 runs/);
+    await start(['rm', '-f', hold.text.trim()], own).done;
+  });
+
+  it('tells a wrong key and an absent service from a refusal', async () => {
+    const wrong = await start(['ps'], { BERTH_API_KEY: `berth_${'0'.repeat(32)}` }).done;
+    expect(wrong).toMatchObject({ code: 125, stderr: expect.stringContaining('check BERTH_API_KEY') });
+    const absent = await start(['ps'], { BERTH_URL: 'http://127.0.0.1:1' }).done;
+    expect(absent).toMatchObject({ code: 125, stderr: expect.stringContaining('cannot be reached (ECONNREFUSED)') });
+    const other = await start(['ps'], { BERTH_URL: test.service.registryUrl }).done;
+    expect(other).toMatchObject({ code: 125, stderr: expect.stringContaining('that is not Berth') });
+  });
+
+  it('administers tenants, keys and nodes with the admin key of keys.json', async () => {
+    const admin = (...args: string[]): Promise<Outcome> => start(args, { BERTH_API_KEY: '' }).done;
+    const created = await admin('tenants', 'create', 'made', '--runs', '2', '--memory', '1g', '--require-digest', 'yes');
+    expect(created).toMatchObject({ code: 0, text: expect.stringMatching(/^ten_/) });
+    expect((await admin('tenants', 'update', 'made', '--cpus', '1.5')).text).toMatch(/cpuMillis +0 cpus +1.5 cpus/);
+    expect((await admin('tenants', 'ls')).text).toMatch(/ten_\S+ +made +0\/2 +0\/1.5 +0 B\/1 GiB/);
+    const secret = (await admin('keys', 'create', 'made', '--name', 'ci', '--expires', '1h')).text.trim();
+    expect(await start(['ps'], { BERTH_API_KEY: secret }).done).toMatchObject({ code: 0 });
+    const [key] = JSON.parse((await admin('keys', 'ls', 'made', '--json')).text) as { id: string; name: string }[];
+    expect(key).toMatchObject({ name: 'ci' });
+    expect((await admin('keys', 'revoke', 'made', key!.id)).code).toBe(0);
+    expect(await start(['ps'], { BERTH_API_KEY: secret }).done).toMatchObject({ code: 125 });
+    expect((await admin('nodes', 'ls')).text).toMatch(/node_\S+ +one +ready/);
+    expect((await admin('nodes', 'drain', 'one')).text).toMatch(/draining/);
+    expect((await admin('nodes', 'undrain', 'one')).text).toMatch(/ready/);
+    expect((await admin('join-token', '--uses', '2', '--expires', '5m')).text).toMatch(/^bjoin_\w{32}\n$/);
+    expect(await berth('tenants', 'ls')).toMatchObject({ code: 125, stderr: expect.stringContaining('error: ') });
+  });
+
+  it('is what npx finds in the checkout', async () => {
+    const child = spawn('npx', ['--no-install', 'berth', '--help'], { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] });
+    let text = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    const [code] = (await once(child, 'close')) as [number];
+    expect([code, text]).toEqual([0, expect.stringContaining('Usage: berth COMMAND')]);
+  });
+
+  it('leaves nothing of its runs behind', async () => {
+    await test.service.stop();
+    expect(await test.leftovers()).toEqual([]);
+  });
+});
