@@ -94,7 +94,7 @@ export class Agent {
       host,
       seccomp,
       logMaxBytes: config.logMaxBytes,
-      slots: new IdSlots(join(config.runDirectory, 'ids'), config.directory),
+      slots: await IdSlots.open(join(config.runDirectory, 'ids'), config.directory),
       spool,
       shipper,
       images,

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { processesOf, readHostState } from './testing/host-state.js';
+import { processesOf } from './testing/host-state.js';
 import { missingForContainers, TestNode } from './testing/test-node.js';
 
 const missing = missingForContainers();
@@ -232,13 +232,13 @@ describe.skipIf(missing !== null)(`containers of an agent${missing === null ? ''
 
   it('leaves nothing behind, whatever became of each of twenty runs', async () => {
     await node.idle();
-    const before = await readHostState();
+    const before = await node.hostState();
     const descriptors = await readdir(`/proc/${node.agent?.child.pid}/fd`);
     const scripts = ['exit 0', 'exit 1', 'sleep 100 & exit 0', 'mkdir -p /a/b/c; touch /a/b/c/d', 'kill -9 $$; exit 2'];
     await Promise.all(Array.from({ length: 20 }, (_, index) => node.run(scripts[index % scripts.length] ?? '')));
     await node.idle();
     expect(await (await node.agent?.fetch('/leftovers'))?.json()).toEqual([]);
-    expect([...(await readHostState())].filter((thing) => !before.has(thing))).toEqual([]);
+    expect([...(await node.hostState())].filter((thing) => !before.has(thing))).toEqual([]);
     expect(await readdir(join(node.directory, 'agent/snapshots')).catch(() => [])).toEqual([]);
     expect((await readdir(`/proc/${node.agent?.child.pid}/fd`)).length).toBeLessThanOrEqual(descriptors.length + 2);
   });

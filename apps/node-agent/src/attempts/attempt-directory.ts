@@ -1,9 +1,9 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ShimDirectory } from '@berth/runtime';
 import { assignment as assignmentSchema } from '@berth/wire';
 import { z } from 'zod';
-import { readIfPresent, syncDirectory, writeDurable } from '../host/durable-file.js';
+import { readIfPresent, syncPath, writeDurable } from '../host/durable-file.js';
 import type { AttemptKey, RecordedAssignment } from './attempt-key.js';
 import type { Outcome } from './steps.js';
 
@@ -12,13 +12,16 @@ import type { Outcome } from './steps.js';
  *
  *   assignment.json   the assignment without its credential, and the slot of ids; written first
  *   bundle/           config.json and the files that are mounted over the container's /etc
- *   start.json        the boot in which a start was tried; written before the shim is
+ *   start.json        the same and the boot in which a start was tried; on disk before the shim is
  *   started.json      when the container started
  *   shim/             the shim's own files (docs/contracts.md)
  *   outcome.json      how the attempt ended, when no container ran
+ *
+ * What a power cut may take is what a reboot makes worthless: before the start nothing has happened that cannot happen again, and no container
+ * outlives the boot. So only start.json and outcome.json wait for the disk; the rest has to survive the agent alone.
  */
 const recordSchema = z.object({ assignment: assignmentSchema.omit({ pullAuthorization: true }), slot: z.int().min(0) });
-const startSchema = z.object({ bootId: z.string() });
+const startSchema = recordSchema.extend({ bootId: z.string() });
 const startedSchema = z.object({ startedAt: z.string() });
 
 export interface AttemptRecord {
@@ -39,31 +42,45 @@ export class AttemptDirectory {
     this.shim = new ShimDirectory(join(this.path, 'shim'));
   }
 
-  /** Creates the directory with its record, durably. Writing the same record again is no error. */
-  async create(record: AttemptRecord): Promise<void> {
+  /** Creates the directory, empty; one that is there already stays as it is. */
+  async create(): Promise<void> {
     // Mode 0711: the runtime reaches the bundle as the container's root, who is nobody here.
     await mkdir(this.bundle, { recursive: true, mode: 0o711 });
-    await mkdir(this.shim.path, { recursive: true, mode: 0o700 });
-    await writeDurable(join(this.path, 'assignment.json'), JSON.stringify(record));
-    await syncDirectory(join(this.path, '..'));
+  }
+
+  async writeRecord(record: AttemptRecord): Promise<void> {
+    // Nothing rests on a record that is half written: the directory is then a leftover.
+    await writeFile(join(this.path, 'assignment.json'), JSON.stringify(record), { mode: 0o600 });
+  }
+
+  /** Makes an empty folder for the shim, in place of one that a broken-off start has left. */
+  async createShim(): Promise<void> {
+    await mkdir(this.shim.path, { mode: 0o700 }).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+      await rm(this.shim.path, { recursive: true });
+      await mkdir(this.shim.path, { mode: 0o700 });
+    });
   }
 
   /** Null when a crash came before the record. Throws when the record is not readable. */
   async record(): Promise<AttemptRecord | null> {
-    return this.read('assignment.json', recordSchema);
+    return (await this.start()) ?? this.read('assignment.json', recordSchema);
   }
 
-  async writeStart(bootId: string): Promise<void> {
-    await writeDurable(join(this.path, 'start.json'), JSON.stringify({ bootId }));
+  /** Notes durably that a start is tried in this boot. */
+  async writeStart(record: AttemptRecord, bootId: string): Promise<void> {
+    await this.write('start.json', { ...record, bootId });
+    // Together: one commit of the filesystem's journal serves all three.
+    await Promise.all([join(this.path, 'start.json'), this.path, join(this.path, '..')].map(syncPath));
   }
 
-  /** The boot in which a start was tried; null when none was. */
-  async start(): Promise<{ readonly bootId: string } | null> {
+  /** The record and the boot in which a start was tried; null when none was. */
+  async start(): Promise<(AttemptRecord & { readonly bootId: string }) | null> {
     return this.read('start.json', startSchema);
   }
 
   async writeStarted(startedAt: string): Promise<void> {
-    await writeDurable(join(this.path, 'started.json'), JSON.stringify({ startedAt }));
+    await this.write('started.json', { startedAt });
   }
 
   async startedAt(): Promise<string | null> {
@@ -79,10 +96,17 @@ export class AttemptDirectory {
     return text === null ? null : (JSON.parse(text) as Outcome);
   }
 
-  /** Deletes everything; the record goes first, so that a crash half-way leaves what recovery removes. */
+  /** Deletes everything; the records go first, so that a crash half-way leaves what recovery removes. */
   async remove(): Promise<void> {
-    await rm(join(this.path, 'assignment.json'), { force: true });
+    for (const name of ['start.json', 'assignment.json']) await rm(join(this.path, name), { force: true });
     await rm(this.path, { recursive: true, force: true });
+  }
+
+  /** By a rename: whoever reads finds all of it or nothing. */
+  private async write(name: string, content: object): Promise<void> {
+    const path = join(this.path, name);
+    await writeFile(`${path}.new`, JSON.stringify(content), { mode: 0o600 });
+    await rename(`${path}.new`, path);
   }
 
   private async read<T>(name: string, schema: z.ZodType<T>): Promise<T | null> {

@@ -40,13 +40,13 @@ export class AttemptTable {
     const known = this.#attempts.get(key);
     if (known !== undefined) known.attempt.reassign(pullAuthorization);
     if (known !== undefined || this.#ended.has(key) || this.#paused.signal.aborted) return;
-    for (const { lease, stop } of this.of(assignment.runId)) {
-      if (lease.epoch > assignment.epoch) return;
-      stop();
-    }
+    const others = this.attempts.filter(({ lease }) => lease.runId === assignment.runId);
+    if (others.some(({ lease }) => lease.epoch > assignment.epoch)) return;
+    for (const older of others) older.stop({ kind: 'forget' });
     const directory = new AttemptDirectory(this.node.paths.containers, key);
     const attempt = new Attempt(assignment, directory, this.executors, this.log);
     attempt.pullAuthorization = pullAuthorization;
+    attempt.predecessors = others;
     this.carry(attempt);
   }
 
@@ -86,12 +86,6 @@ export class AttemptTable {
   async pause(): Promise<void> {
     this.#paused.abort();
     await Promise.all([...this.#attempts.values()].map(({ done }) => done));
-  }
-
-  private of(runId: string): { readonly lease: Lease; readonly stop: () => void }[] {
-    return this.attempts
-      .filter((attempt) => attempt.lease.runId === runId)
-      .map((attempt) => ({ lease: attempt.lease, stop: () => attempt.stop({ kind: 'forget' }) }));
   }
 
   private remember(key: AttemptKey): void {

@@ -44,6 +44,8 @@ export class Attempt {
   readonly key: AttemptKey;
   readonly lease: Lease;
   readonly log: Logger;
+  /** Earlier attempts of the same run that are not gone from this node yet. */
+  predecessors: readonly Attempt[] = [];
   /** Undefined after a restart, until the assignment has come again. */
   pullAuthorization: string | null | undefined;
   /** The slot of ids that it holds, from `recordAssignment`. */
@@ -95,9 +97,9 @@ export class Attempt {
     this.#interrupt.abort();
   }
 
-  /** Wants the attempt stopped, or stopped sooner. `forget` is final. */
+  /** Wants the attempt stopped, or stopped sooner. `forget` is final. One that has ended already is past stopping: its report and its logs still count. */
   stop(target: Exclude<Target, { kind: 'run' }>): void {
-    if (this.#target.kind === 'forget') return;
+    if (this.#target.kind === 'forget' || this.#facts.outcome !== 'none') return;
     if (this.#target.kind === 'stop' && target.kind === 'stop' && target.graceMs >= this.#target.graceMs) return;
     this.#target = target;
     this.#interrupt.abort();

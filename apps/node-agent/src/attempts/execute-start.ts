@@ -1,4 +1,3 @@
-import { mkdir, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { idRangeOfSlot } from '@berth/core';
 import { ShimLaunchError } from '@berth/runtime';
@@ -11,6 +10,7 @@ import { reportId } from './report-id.js';
 import { startRefusal } from './start-refusal.js';
 
 const leasePollMs = 50;
+const predecessorPollMs = 20;
 const assignmentPollMs = 200;
 /** How long a connected control plane may take to send again what this node holds. */
 const assignmentWaitMs = 60_000;
@@ -29,8 +29,9 @@ export type StartKinds =
 export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKinds> {
   return {
     async recordAssignment(_, attempt) {
-      attempt.slot ??= await node.slots.claim(attempt.key);
-      await attempt.directory.create({ assignment: attempt.assignment, slot: attempt.slot });
+      const [slot] = await Promise.all([attempt.slot ?? node.slots.claim(attempt.key), attempt.directory.create()]);
+      attempt.slot = slot;
+      await attempt.directory.writeRecord({ assignment: attempt.assignment, slot });
       return { recorded: true };
     },
 
@@ -94,8 +95,10 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
       const leased = attempt.assignment.spec.onNodeLost === 'retry';
       // Without a running lease another node may have the run by now; the shim checks once more before the process runs.
       while (leased && !node.stopPage.isValid(node.nowNs())) await sleep(leasePollMs, undefined, { signal });
+      // No two attempts of a run at a time, not even on this node while the older one is being killed.
+      while (attempt.predecessors.some(({ facts }) => facts.container !== 'deleted')) await sleep(predecessorPollMs, undefined, { signal });
       signal.throwIfAborted();
-      await attempt.directory.writeStart(node.bootId);
+      await attempt.directory.writeStart({ assignment: attempt.assignment, slot: present(attempt.slot) }, node.bootId);
       const started = await launch(node, attempt, leased);
       attempt.startedAt = started.startedAt;
       await attempt.directory.writeStarted(started.startedAt);
@@ -113,9 +116,7 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
 
 async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Promise<{ readonly startedAt: string }> {
   const { spec } = attempt.assignment;
-  // A directory records one container; what a start that a crash broke off has left is not this one's.
-  await rm(attempt.directory.shim.path, { recursive: true, force: true });
-  await mkdir(attempt.directory.shim.path, { mode: 0o700 });
+  await attempt.directory.createShim();
   try {
     return await node.launcher.launch({
       id: attempt.key,

@@ -12,16 +12,16 @@ export async function writeDurable(path: string, content: string | Uint8Array, m
     await file.close();
   }
   await rename(temporary, path);
-  await syncDirectory(dirname(path));
+  await syncPath(dirname(path));
 }
 
-/** Makes what was created, renamed or removed in a directory survive a power cut. */
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
+/** Makes a file's content, or what was created, renamed or removed in a directory, survive a power cut. */
+export async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r');
   try {
-    await directory.sync();
+    await handle.sync();
   } finally {
-    await directory.close();
+    await handle.close();
   }
 }
 

@@ -29,9 +29,11 @@ export async function writeEtcFiles(directory: string, hostname: string, rootUid
     [files.hosts, hostsText(hostname)],
     [files.hostname, `${hostname}\n`],
   ];
-  for (const [path, text] of texts) {
-    await writeFile(path, text, { mode: 0o644 });
-    await chown(path, rootUid, rootUid);
-  }
+  await Promise.all(
+    texts.map(async ([path, text]) => {
+      await writeFile(path, text, { mode: 0o644 });
+      await chown(path, rootUid, rootUid);
+    }),
+  );
   return files;
 }

@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { idSlots } from '@berth/core';
 
@@ -9,18 +9,22 @@ import { idSlots } from '@berth/core';
 export class IdSlots {
   #next = 0;
 
-  /** `owner` names this agent among those of the machine: its directory. */
-  constructor(
+  private constructor(
     private readonly folder: string,
     private readonly owner: string,
   ) {}
+
+  /** `folder` is shared by all agents of the machine; `owner` names this one among them: its directory. */
+  static async open(folder: string, owner: string): Promise<IdSlots> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    return new IdSlots(folder, owner);
+  }
 
   /**
    * Claims a free slot for `holder`. Slots are taken in turn rather than lowest first, so that what a dead container may have left is not at once
    * another's. Throws when all are held.
    */
   async claim(holder: string): Promise<number> {
-    await mkdir(this.folder, { recursive: true, mode: 0o700 });
     for (let tries = 0; tries < idSlots; tries++) {
       const slot = this.#next;
       this.#next = (this.#next + 1) % idSlots;
@@ -31,7 +35,6 @@ export class IdSlots {
 
   /** Takes a slot again for a holder that a restarted agent found. False when it is another's. */
   async reclaim(slot: number, holder: string): Promise<boolean> {
-    await mkdir(this.folder, { recursive: true, mode: 0o700 });
     return (await this.take(slot, holder)) || (await this.isHeldBy(slot, holder));
   }
 
@@ -51,8 +54,7 @@ export class IdSlots {
 
   private async take(slot: number, holder: string): Promise<boolean> {
     try {
-      const file = await open(join(this.folder, String(slot)), 'wx', 0o600);
-      await file.writeFile(`${this.owner}\n${holder}\n`).finally(() => file.close());
+      await writeFile(join(this.folder, String(slot)), `${this.owner}\n${holder}\n`, { flag: 'wx', mode: 0o600 });
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;

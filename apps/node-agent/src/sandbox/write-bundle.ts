@@ -28,9 +28,9 @@ export interface BundlePlan {
 /** Writes an OCI bundle. Returns the process that it describes. Throws AttemptFailure for what image or run cannot have. */
 export async function writeBundle(plan: BundlePlan): Promise<ContainerProcess> {
   const hostname = plan.spec.hostname ?? defaultHostname(plan.runId);
-  const result = resolveProcess(plan.image, plan.spec, await readAccounts(plan.rootfs), hostname);
+  const [accounts, files] = await Promise.all([readAccounts(plan.rootfs), writeEtcFiles(plan.directory, hostname, plan.ids.base)]);
+  const result = resolveProcess(plan.image, plan.spec, accounts, hostname);
   if (result.kind === 'refused') throw AttemptFailure.refused(result.reason);
-  const files = await writeEtcFiles(plan.directory, hostname, plan.ids.base);
   const config = buildConfig({
     id: plan.id,
     process: result.process,
@@ -52,10 +52,8 @@ export async function writeBundle(plan: BundlePlan): Promise<ContainerProcess> {
 
 async function readAccounts(rootfs: string): Promise<AccountFiles> {
   try {
-    return {
-      passwd: (await readInRoot(rootfs, '/etc/passwd', accountFileBytes)) ?? '',
-      group: (await readInRoot(rootfs, '/etc/group', accountFileBytes)) ?? '',
-    };
+    const [passwd, group] = await Promise.all(['/etc/passwd', '/etc/group'].map((path) => readInRoot(rootfs, path, accountFileBytes)));
+    return { passwd: passwd ?? '', group: group ?? '' };
   } catch (error) {
     if (error instanceof RootedFileRefused) throw AttemptFailure.refused(error.message, { cause: error });
     throw error;

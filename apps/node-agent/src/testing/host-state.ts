@@ -6,30 +6,32 @@ import { readProcessIdentity } from '@berth/runtime';
 /** What a container could leave on the machine, each thing by a name. */
 export type HostState = ReadonlySet<string>;
 
-export async function readHostState(): Promise<HostState> {
+/** What there is of one node: by its directory in mounts, command lines and loop devices, and by its cgroup's name. */
+export async function readHostState(directory: string, cgroup: string): Promise<HostState> {
   const found = new Set<string>();
   for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
     const path = line.split(' ')[4];
-    if (path?.includes('/berth')) found.add(`mount ${path}`);
+    if (path?.startsWith(directory)) found.add(`mount ${path}`);
   }
   for (const name of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(name)) continue;
-    const cgroup = await readFile(`/proc/${name}/cgroup`, 'utf8').catch(() => '');
+    const groups = await readFile(`/proc/${name}/cgroup`, 'utf8').catch(() => '');
     const command = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
-    if (cgroup.includes(':/berth/') || command.includes('berth-shim')) found.add(`process ${name} ${command.replaceAll('\0', ' ')}`);
+    if (groups.includes(`/berth/${cgroup}/`) || (command.includes('berth-') && command.includes(`${directory}/`))) {
+      found.add(`process ${name} ${command.replaceAll('\0', ' ')}`);
+    }
   }
   for (const hierarchy of ['', ...(await readdir('/sys/fs/cgroup'))]) {
-    for (const name of await readdir(join('/sys/fs/cgroup', hierarchy, 'berth')).catch(() => []))
-      found.add(`cgroup ${hierarchy}/berth/${name}`);
+    const path = join('/sys/fs/cgroup', hierarchy, 'berth', cgroup);
+    if (existsSync(path)) found.add(`cgroup ${path}`);
+    const children = await readdir(path, { withFileTypes: true }).catch(() => []);
+    for (const child of children) if (child.isDirectory()) found.add(`cgroup ${join(path, child.name)}`);
   }
   for (const name of await readdir('/sys/block').catch(() => [])) {
-    if (existsSync(`/sys/block/${name}/loop/backing_file`)) found.add(`loop device ${name}`);
+    const file = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '');
+    if (file.startsWith(directory)) found.add(`loop device ${name}`);
   }
   return found;
-}
-
-export function differences(before: HostState, after: HostState): readonly string[] {
-  return [...after].filter((thing) => !before.has(thing));
 }
 
 /** The live processes in the cgroups of a run's attempts; a zombie only waits for its parent. */

@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { newId } from '@berth/core';
 import {
   type AgentMessage,
   type Assignment,
@@ -12,7 +14,6 @@ import {
 } from '@berth/wire';
 import { type WebSocket, WebSocketServer } from 'ws';
 
-export const testNodeId = 'node_01k0000000zzzzzzzzzzzzzzzz';
 const joinToken = 'bjoin_test';
 const credential = 'bnode_test';
 
@@ -21,6 +22,7 @@ const credential = 'bnode_test';
  * acknowledge, and keeps every report and every byte of log, checking both against the protocol as they come.
  */
 export class ProtocolServer {
+  readonly nodeId = newId('node', Date.now(), randomBytes(10));
   readonly reports: Report[] = [];
   readonly heartbeats: { readonly at: number; readonly message: Extract<AgentMessage, { type: 'heartbeat' }> }[] = [];
   readonly hellos: Extract<AgentMessage, { type: 'hello' }>[] = [];
@@ -105,7 +107,7 @@ export class ProtocolServer {
       const body = joinRequest.safeParse(JSON.parse(Buffer.concat(chunks).toString() || 'null'));
       const joins = request.method === 'POST' && request.url === '/v1/nodes/join' && body.success && body.data.token === joinToken;
       response.writeHead(joins ? 201 : 401, { 'content-type': 'application/json' });
-      response.end(JSON.stringify(joins ? { nodeId: testNodeId, credential } : { code: 'unauthorized' }));
+      response.end(JSON.stringify(joins ? { nodeId: this.nodeId, credential } : { code: 'unauthorized' }));
     });
     const sockets = new WebSocketServer({ noServer: true, maxPayload: 16 * 1024 * 1024 });
     this.server.on('upgrade', (request: IncomingMessage, socket, head) => {
@@ -143,7 +145,7 @@ export class ProtocolServer {
         this.#control = socket;
         this.send({
           type: 'welcome',
-          nodeId: testNodeId,
+          nodeId: this.nodeId,
           heartbeatMs: this.heartbeatMs,
           stopAfterMs: this.stopAfterMs,
           registries: this.registries,

@@ -9,7 +9,7 @@ import { type BuildConfig, buildImage, buildLayer, hostPlatform, type LayerEntry
 import type { Assignment, ExitRecord, Report, RunSpec } from '@berth/wire';
 import { AgentProcess, nativeDirectory } from './agent-process.js';
 import { BlobRegistry } from './blob-registry.js';
-import { differences, type HostState, readHostState } from './host-state.js';
+import { type HostState, readHostState } from './host-state.js';
 import { ProtocolServer } from './protocol-server.js';
 
 const busybox = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path));
@@ -68,18 +68,16 @@ export class TestNode {
     readonly server: ProtocolServer,
     /** Digest of the userland's image. */
     readonly image: string,
-    private readonly before: HostState,
   ) {}
 
   static async start(): Promise<TestNode> {
-    const before = await readHostState();
     const directory = await mkdtemp(join(tmpdir(), 'berth-agent-'));
     const registry = await BlobRegistry.start();
     const server = await ProtocolServer.start();
     server.registries = [{ host: registryHost, url: registry.url }];
-    const node = new TestNode(directory, registry, server, '', before);
+    const node = new TestNode(directory, registry, server, '');
     const image = await node.addImage({});
-    return new TestNode(directory, registry, server, image, before);
+    return new TestNode(directory, registry, server, image);
   }
 
   /** Builds an image over the userland and gives it to the registry. Returns its digest. */
@@ -153,7 +151,12 @@ export class TestNode {
     return readdir(join(this.directory, 'agent/containers'));
   }
 
-  /** Ends everything and deletes the directories; returns what the machine has now that it had not before. */
+  /** What is on the machine of this node's. */
+  hostState(): Promise<HostState> {
+    return readHostState(this.directory, this.server.nodeId.slice(-8));
+  }
+
+  /** Ends everything and deletes the directories; returns what is left of the node, and what went against the protocol. */
   async close(): Promise<readonly string[]> {
     if (this.agent?.child.exitCode === null && this.agent.child.signalCode === null) {
       await this.idle();
@@ -161,7 +164,7 @@ export class TestNode {
     }
     await this.server.close();
     await this.registry.stop();
-    const left = await eventuallyNothing(async () => differences(this.before, await readHostState()));
+    const left = await eventuallyNothing(async () => [...(await this.hostState())]);
     await rm(this.directory, { recursive: true, force: true });
     return [...left, ...this.server.violations];
   }
