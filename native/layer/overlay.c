@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "common/scope.h"
@@ -48,6 +49,13 @@ static int clone_lower(const char *path, int userns_fd, int *out, struct rt_erro
 	return 0;
 }
 
+/* overlayfs heeds the mark on every directory but a layer's own root, where a layer may have it too. */
+static bool hides_all_below(const char *lower)
+{
+	char value;
+	return getxattr(lower, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+}
+
 static int attach_lowers(const int *mounts, int n, struct rt_error *err)
 {
 	for (int i = 0; i < n; i++) {
@@ -83,13 +91,13 @@ static bool append_path(char options[OPTIONS_MAX], size_t *len, const char *name
 	return ok;
 }
 
-static int mount_here(const struct overlay *o, int *out, struct rt_error *err)
+static int mount_here(const struct overlay *o, int lowers, int *out, struct rt_error *err)
 {
 	char options[OPTIONS_MAX] = "";
 	size_t len = 0;
 	/* Redirects and metacopy would let attributes of a layer name files of another. */
 	bool ok = append(options, &len, "volatile,index=off,metacopy=off,redirect_dir=nofollow,lowerdir=");
-	for (int i = 0; ok && i < o->lower_count; i++) {
+	for (int i = 0; ok && i < lowers; i++) {
 		char name[16];
 		snprintf(name, sizeof name, "%s%d", i ? ":" : "", i);
 		ok = append(options, &len, name);
@@ -100,7 +108,7 @@ static int mount_here(const struct overlay *o, int *out, struct rt_error *err)
 	if (mkdir("merged", 0700) < 0)
 		return rt_fail_errno(err, "make a mount point");
 	if (mount("overlay", "merged", "overlay", MS_NODEV, options) < 0)
-		return rt_fail_errno(err, "mount the overlay of %d layers for %.200s", o->lower_count, o->target);
+		return rt_fail_errno(err, "mount the overlay of %d layers for %.200s", lowers, o->target);
 	*out = mount_clone("merged");
 	return *out < 0 ? rt_fail(err, *out, "take the overlay out of its namespace") : 0;
 }
@@ -130,8 +138,10 @@ int overlay_mount(const struct overlay *o, struct rt_error *err)
 	if (home < 0 || target < 0)
 		return rt_fail_errno(err, "open %.200s", home < 0 ? "/proc/self/ns/mnt" : o->target);
 	int r = o->map ? idmap_open(o->map, &userns, err) : 0;
-	for (; r == 0 && cloned < o->lower_count; cloned += r == 0)
+	for (bool opaque = false; r == 0 && !opaque && cloned < o->lower_count; cloned += r == 0) {
+		opaque = hides_all_below(o->lowers[cloned]);
 		r = clone_lower(o->lowers[cloned], userns, &lowers[cloned], err);
+	}
 	if (r == 0)
 		r = own_upper(o, err);
 	if (r == 0)
@@ -139,7 +149,7 @@ int overlay_mount(const struct overlay *o, struct rt_error *err)
 	if (r == 0)
 		r = attach_lowers(lowers, cloned, err);
 	if (r == 0)
-		r = mount_here(o, &merged, err);
+		r = mount_here(o, cloned, &merged, err);
 	close_all(lowers, cloned);
 	if (r < 0)
 		return r;

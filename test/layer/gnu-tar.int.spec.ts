@@ -83,8 +83,13 @@ describe.skipIf(!isRoot)('a damaged archive', () => {
   const sanitized = join(berthLayer, '../san/berth-layer');
   const program = existsSync(sanitized) ? sanitized : berthLayer;
 
+  let fixture: LayerFixture;
+  beforeEach(async () => {
+    fixture = await LayerFixture.make();
+  });
+  afterEach(() => fixture.dispose());
+
   it('is unpacked or refused, never a crash, and never a step outside', async () => {
-    const fixture = await LayerFixture.make();
     const whole = rawTar(
       { name: 'dir/', type: '5' },
       { name: 'dir/file', content: Buffer.alloc(700, 'c'), pax: { mtime: '12.5', 'SCHILY.xattr.user.a': 'b' } },
@@ -121,7 +126,6 @@ describe.skipIf(!isRoot)('a damaged archive', () => {
       }),
       { numRuns: 150 },
     );
-    await fixture.dispose();
   });
 });
 

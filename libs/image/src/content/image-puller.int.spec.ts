@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/prom
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gunzipSync, gzipSync } from 'node:zlib';
+import * as zlib from 'node:zlib';
 import { digestOf } from '@berth/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type BuiltImage, buildImage } from '../build/build-image.js';
@@ -129,7 +129,7 @@ describe.skipIf(!isRoot)('pulling an image', () => {
   });
 
   it('takes uncompressed layers, and one layer several times in an image', async () => {
-    const tar = gunzipSync(base.blob);
+    const tar = zlib.gunzipSync(base.blob);
     const digest = addRaw(tar, { mediaType: MEDIA_TYPES.ociLayer, diffId: digestOf(tar) });
     expect((await pull(digest)).layers).toHaveLength(1);
     const twice = imageOf(base, base);
@@ -185,7 +185,7 @@ describe.skipIf(!isRoot)('pulling an image', () => {
 
     it('layerRejected for what is no archive, even with the right digests', async () => {
       const text = Buffer.alloc(100_000, 'not a tar archive ');
-      expect(await codeOf(pull(addRaw(gzipSync(text), { diffId: digestOf(text) })))).toBe('layerRejected');
+      expect(await codeOf(pull(addRaw(zlib.gzipSync(text), { diffId: digestOf(text) })))).toBe('layerRejected');
     });
 
     it('tooLarge for a bomb, long before it has gone off', async () => {
@@ -201,7 +201,7 @@ describe.skipIf(!isRoot)('pulling an image', () => {
       expect(await codeOf(pull(addRaw(many.blob, many)))).toBe('tooLarge');
     });
 
-    it('unsupportedMediaType for zstd', async () => {
+    it.skipIf('createZstdDecompress' in zlib)('unsupportedMediaType for zstd, where Node.js lacks it', async () => {
       expect(await codeOf(pull(addRaw(base.blob, { mediaType: MEDIA_TYPES.ociLayerZstd, diffId: base.diffId })))).toBe(
         'unsupportedMediaType',
       );

@@ -2,11 +2,14 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { PassThrough, Transform, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
+import * as zlib from 'node:zlib';
 import { ImageError } from '../image-error.js';
 import { type LayerCompression, layerCompression } from '../registry/media-types.js';
 
 const CHUNK_BYTES = 256 * 1024;
+
+// Absent before Node.js 22.15.
+const { createZstdDecompress } = zlib as { createZstdDecompress?: (options: { chunkSize: number }) => Transform };
 
 function decompressor(mediaType: string): Transform {
   const compression: LayerCompression | undefined = layerCompression(mediaType);
@@ -14,8 +17,10 @@ function decompressor(mediaType: string): Transform {
     case 'none':
       return new PassThrough({ highWaterMark: CHUNK_BYTES });
     case 'gzip':
-      return createGunzip({ chunkSize: CHUNK_BYTES });
+      return zlib.createGunzip({ chunkSize: CHUNK_BYTES });
     case 'zstd':
+      if (createZstdDecompress) return createZstdDecompress({ chunkSize: CHUNK_BYTES });
+      throw new ImageError('unsupportedMediaType', 'layers compressed with zstd need Node.js 22.15 or later on the node');
     case undefined:
       throw new ImageError('unsupportedMediaType', `layers of type ${mediaType} cannot be read here`);
   }
@@ -42,7 +47,7 @@ class DiffMeter extends Transform {
   }
 }
 
-const isZlibError = (error: unknown): boolean => String((error as NodeJS.ErrnoException)?.code ?? '').startsWith('Z_');
+const isZlibError = (error: unknown): boolean => /^(Z_|ZSTD_)/.test(String((error as NodeJS.ErrnoException)?.code ?? ''));
 
 /** Takes the blob's bytes to `head` as fast as it accepts them; returns whether all were wanted. */
 async function feed(blob: AsyncIterable<Buffer>, head: Transform, settled: () => boolean, downstream: Promise<unknown>): Promise<boolean> {
@@ -83,7 +88,10 @@ export async function decompressLayer(
   } catch (error) {
     head.destroy();
     await downstream.catch(() => {});
-    if (isZlibError(error)) throw new ImageError('layerRejected', `a layer is no gzip: ${(error as Error).message}`, { cause: error });
+    if (isZlibError(error))
+      throw new ImageError('layerRejected', `a layer is not compressed as its media type says: ${(error as Error).message}`, {
+        cause: error,
+      });
     throw error;
   }
   const digest = meter.digest();

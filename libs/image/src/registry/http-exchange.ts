@@ -82,7 +82,7 @@ export class HttpExchange {
     const silent = () => new ImageError('timeout', `${url.host} did not answer within ${this.#options.headTimeoutMs} ms`);
     return new Promise((resolve, reject) => {
       const outgoing = (url.protocol === 'https:' ? httpsRequest : httpRequest)(url, options);
-      const uploads = body !== undefined && !(body instanceof Uint8Array);
+      const uploads = body !== undefined;
       const timer = uploads ? undefined : setTimeout(() => outgoing.destroy(silent()), this.#options.headTimeoutMs);
       if (uploads) outgoing.setTimeout(this.#options.headTimeoutMs, () => outgoing.destroy(silent()));
       outgoing.once('response', (incoming) => {

@@ -72,6 +72,12 @@ export function snapshotterSuite(name: string, open_: () => Promise<SnapshotterF
       expect(await readdir(join(rootfs, 'var/full'))).toEqual([]);
     });
 
+    it('shows nothing of what lies beneath a layer that hides it all', async () => {
+      const cover = await fixture.layer([file('.wh..wh..opq', ''), file('alone')]);
+      const { rootfs } = await fixture.snapshotter.prepare('one', [base, cover, await fixture.layer([file('above')])]);
+      expect((await readdir(rootfs)).sort()).toEqual(['above', 'alone']);
+    });
+
     it('keeps what one container writes from the other and from the layer', async () => {
       const one = await fixture.snapshotter.prepare('one', [base]);
       const two = await fixture.snapshotter.prepare('two', [base]);
