@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '@berth/testing';
 import type { Run } from '@berth/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestService, type TestTenant } from '../support/service.js';
@@ -17,7 +18,7 @@ const program = fileURLToPath(new URL('../../../apps/cli/bin/berth.js', import.m
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const small = ['--memory', '32m', '--cpus', '0.1'];
 
-describe('berth', () => {
+describe('berth', { timeout: 180_000 }, () => {
   let test: TestService;
   let tenant: TestTenant;
 
@@ -149,7 +150,7 @@ describe('berth', () => {
   it('tells a wrong key and an absent service from a refusal', async () => {
     const wrong = await start(['ps'], { BERTH_API_KEY: `berth_${'0'.repeat(32)}` }).done;
     expect(wrong).toMatchObject({ code: 125, stderr: expect.stringContaining('check BERTH_API_KEY') });
-    const absent = await start(['ps'], { BERTH_URL: 'http://127.0.0.1:1' }).done;
+    const absent = await start(['ps'], { BERTH_URL: `http://127.0.0.1:${await freePort()}` }).done;
     expect(absent).toMatchObject({ code: 125, stderr: expect.stringContaining('cannot be reached (ECONNREFUSED)') });
     const other = await start(['ps'], { BERTH_URL: test.service.registryUrl }).done;
     expect(other).toMatchObject({ code: 125, stderr: expect.stringContaining('that is not Berth') });
