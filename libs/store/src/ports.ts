@@ -109,7 +109,7 @@ export abstract class TenantStore {
     id: string,
     change: { quota?: Partial<QuotaRow>; requireDigest?: boolean },
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null>;
-  /** Compares used with the sum of reservations held; a difference is a bug. */
+  /** Every tenant's used beside the sum of the reservations held; a difference is a bug. */
   abstract recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]>;
 }
 
@@ -123,7 +123,7 @@ export abstract class ApiKeyStore {
 
 export abstract class NodeStore {
   abstract createJoinToken(input: { hash: string; expiresAt: Date; uses: number }): Promise<void>;
-  /** Spends one use of the token and creates the node; null when the token is unknown, spent or expired. */
+  /** Spends one use of the token and creates the node, `lost` until it connects; null when the token is unknown, spent or expired. */
   abstract join(input: { tokenHash: string; credentialHash: string; name: string; now: Date }): Promise<NodeRow | null>;
   abstract authenticate(credentialHash: string): Promise<NodeRow | null>;
   abstract connected(
@@ -142,6 +142,7 @@ export abstract class NodeStore {
   abstract heartbeats(nodeIds: string[], now: Date): Promise<void>;
   /** Marks nodes silent since `before` as lost and returns their ids. */
   abstract markLost(before: Date): Promise<string[]>;
+  /** A node that is lost or dead becomes `lost` until it is heard from again, and then what was asked for. */
   abstract setState(nodeId: string, state: 'ready' | 'draining' | 'dead'): Promise<NodeRow | null>;
   abstract list(): Promise<NodeRow[]>;
   abstract find(nodeId: string): Promise<NodeRow | null>;
@@ -213,6 +214,7 @@ export abstract class RunStore {
   ): Promise<{ run: RunRow; stop: { nodeId: string; lease: LeaseRow } | null; admitted: string[] } | null>;
   /** Terminal runs only, with their events and logs; `runNotTerminal` otherwise. */
   abstract delete(tenantId: string, runId: string): Promise<'deleted' | 'runNotTerminal' | 'notFound'>;
+  /** One run's history as it stands; without `runId` the tenant's, a second late, so that no entry can appear before a cursor that passed it. */
   abstract events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]>;
 
   /** Runs that hold a reservation and await a node, in the order fairness gives them, and the fleet, in one snapshot. */
@@ -246,7 +248,7 @@ export abstract class RunStore {
     reports: AttemptReport[],
     now: Date,
   ): Promise<{ outcomes: { id: string; outcome: 'applied' | 'stale' }[]; changed: string[]; admitted: string[]; stop: LeaseRow[] }>;
-  /** Runs on nodes that are lost since before `lostBefore` (or dead): `retry` with attempts left returns to queued, `wait` stays, unless the node is dead: then failed with nodeLost. */
+  /** Runs on nodes that are lost and silent since before `lostBefore` (or dead): `retry` with attempts left returns to queued, `wait` stays, unless the node is dead: then failed with nodeLost. */
   abstract releaseLost(lostBefore: Date, now: Date): Promise<{ changed: string[]; admitted: string[] }>;
 
   /** The safety net of BullMQ: runs with a reservation that await a node since before `before`. */
@@ -261,7 +263,7 @@ export abstract class RunStore {
 
 /** Log bytes of attempts, as CRI records, in chunks as they arrive. */
 export abstract class LogStore {
-  /** Idempotent by offset; answers how far the log is stored without a gap. Refuses (stale) a lease that is not the run's current one on this node. */
+  /** Idempotent by offset; answers how far the log is stored without a gap. Refuses (stale) a lease that this node does not hold, or that was given up; its own ended attempt is not. */
   abstract append(nodeId: string, lease: LeaseRow, offset: number, bytes: Buffer): Promise<{ nextOffset: number; stale: boolean }>;
   /** Bytes from `offset`, at most `limit`; `complete` when the attempt ended and everything it wrote is stored. */
   abstract read(

@@ -1,7 +1,7 @@
 import { transition } from '@berth/core';
 import type pg from 'pg';
 import { inTransaction, retryOnDeadlock } from '../pool.js';
-import { lockRuns, RunChange, writeChanges } from './run-changes.js';
+import { type LockedRun, lockRuns, RunChange, writeChanges } from './run-changes.js';
 
 const batch = 200;
 
@@ -31,33 +31,27 @@ export async function releaseLost(pool: pg.Pool, lostBefore: Date, now: Date): P
 async function releaseBatch(client: pg.PoolClient, lostBefore: Date, now: Date): Promise<{ changed: string[]; admitted: string[] }> {
   const runs = await lockRuns(client, chosen, [lostBefore]);
   if (runs.length === 0) return { changed: [], admitted: [] };
-  // Read again under lock: a node that came back in the meantime keeps its runs.
-  const nodes = await client.query<{ id: string; state: string; last_heartbeat_at: Date | null }>(
-    `SELECT id, state, last_heartbeat_at FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE`,
-    [[...new Set(runs.map((run) => run.nodeId))]],
-  );
-  const lost = new Map(
-    nodes.rows
-      .filter(
-        (node) =>
-          node.state === 'dead' || (node.state === 'lost' && node.last_heartbeat_at !== null && node.last_heartbeat_at < lostBefore),
-      )
-      .map((node) => [node.id, node.state]),
-  );
-  const policies = await client.query<{ id: string; on_node_lost: string }>('SELECT id, on_node_lost FROM runs WHERE id = ANY($1)', [
-    runs.map((run) => run.id),
-  ]);
-  const replaceable = new Set(policies.rows.filter((row) => row.on_node_lost === 'retry').map((row) => row.id));
-
+  const gone = await lockGoneNodes(client, runs, lostBefore);
   const changes: RunChange[] = [];
   for (const run of runs) {
-    const nodeState = run.nodeId === null ? undefined : lost.get(run.nodeId);
-    if (nodeState === undefined || (nodeState === 'lost' && !replaceable.has(run.id))) continue;
+    const node = run.nodeId === null ? undefined : gone.get(run.nodeId);
+    const replace = run.onNodeLost === 'retry';
+    if (node === undefined || (node === 'lost' && !replace)) continue;
     const change = new RunChange(run);
-    change.note(transition(change.standing, { kind: 'lost', replace: replaceable.has(run.id) }), now);
+    change.note(transition(change.standing, { kind: 'lost', replace }), now);
     change.abandoned = true;
     changes.push(change);
   }
   const admitted = await writeChanges(client, changes, now);
   return { changed: changes.map((change) => change.before.id), admitted };
+}
+
+/** Reads the nodes again under lock: one that was heard from in the meantime keeps its runs. */
+async function lockGoneNodes(client: pg.PoolClient, runs: readonly LockedRun[], lostBefore: Date): Promise<Map<string, 'lost' | 'dead'>> {
+  const { rows } = await client.query<{ id: string; state: 'lost' | 'dead' }>(
+    `SELECT id, state FROM (SELECT * FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE) AS locked
+     WHERE state = 'dead' OR (state = 'lost' AND last_heartbeat_at < $2)`,
+    [[...new Set(runs.map((run) => run.nodeId))], lostBefore],
+  );
+  return new Map(rows.map((node) => [node.id, node.state]));
 }

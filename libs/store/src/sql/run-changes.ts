@@ -17,6 +17,7 @@ export interface LockedRun extends RunStanding {
   readonly reserved: boolean;
   readonly cpuMillis: number;
   readonly memoryBytes: number;
+  readonly onNodeLost: 'wait' | 'retry';
 }
 
 interface LockedRow {
@@ -31,12 +32,14 @@ interface LockedRow {
   reserved: boolean;
   cpu_millis: number;
   memory_bytes: number;
+  on_node_lost: 'wait' | 'retry';
 }
 
 /** Locks the runs that `condition` (SQL over `r`) chooses, in the order of their ids. */
 export async function lockRuns(client: pg.PoolClient, condition: string, values: unknown[]): Promise<LockedRun[]> {
   const { rows } = await client.query<LockedRow>(
-    `SELECT r.id, r.tenant_id, r.state, r.attempt, r.max_attempts, r.epoch, r.node_id, r.cancel_requested, r.reserved, r.cpu_millis, r.memory_bytes
+    `SELECT r.id, r.tenant_id, r.state, r.attempt, r.max_attempts, r.epoch, r.node_id, r.cancel_requested, r.reserved,
+            r.cpu_millis, r.memory_bytes, r.on_node_lost
      FROM runs r WHERE ${condition}`,
     values,
   );
@@ -52,6 +55,7 @@ export async function lockRuns(client: pg.PoolClient, condition: string, values:
     reserved: row.reserved,
     cpuMillis: row.cpu_millis,
     memoryBytes: row.memory_bytes,
+    onNodeLost: row.on_node_lost,
   }));
 }
 
