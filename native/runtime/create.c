@@ -170,7 +170,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	n->sync_fd = fds[0];
 	n->init = (struct init_args){
 		.config = c, .prepared = &n->prepared, .cgroups = &n->cgroups, .filter = c->seccomp ? &n->filter : NULL,
-		.state = &n->state, .console_socket = -1, .sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds,
+		.state = &n->state, .state_dir = n->state_dir, .console_socket = -1, .sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds,
 	};
 	cleanup_fd int start_fd = -1, console = -1;
 	cleanup_fd int far_end = fds[1];

@@ -13,6 +13,7 @@ struct init_args {
 	int ns_fds[NS_KINDS];               /* namespaces to join; -1 */
 	const struct seccomp_filter *filter; /* NULL: none */
 	const struct state *state;          /* for hooks */
+	int state_dir;                      /* the runtime's; closed at once */
 	int console_socket;                 /* where the terminal goes; -1 */
 	int sync_fd;
 	int start_fd;                       /* listening socket on which `start` calls; -1: start at once after READY's GO */

@@ -35,6 +35,14 @@ static unsigned joined(const struct config *c)
 	return set;
 }
 
+/* In the new process: while it held the runtime's end too, it could never see the runtime end. */
+static void drop_runtime_side(int sync_fd, int state_dir)
+{
+	close(sync_fd);
+	/* The lock of the record goes with its last descriptor. */
+	close(state_dir);
+}
+
 static _Noreturn void join_and_init(struct init_args *a)
 {
 	struct rt_error err = { 0 };
@@ -73,8 +81,10 @@ static int spawn_between(struct init_args *a, int sync_fd, pid_t *pid, struct rt
 	pid_t helper = clone_process(0, -1);
 	if (helper < 0)
 		return rt_fail_errno(err, "start a process");
-	if (helper == 0)
+	if (helper == 0) {
+		drop_runtime_side(sync_fd, a->state_dir);
 		between(a);
+	}
 	/* Init waits for GO until after this, so the first word is the helper's; the runtime's own copy of the far end closes later. */
 	int r = sync_expect(sync_fd, SYNC_PID, &m, err);
 	retry_eintr(waitpid(helper, NULL, 0));
@@ -94,8 +104,10 @@ int spawn_init(struct init_args *a, int sync_fd, pid_t *pid, bool *in_v2, struct
 		child = clone_process(created_flags(c), -1);
 	if (child < 0)
 		return rt_fail_errno(err, "start the container's process");
-	if (child == 0)
+	if (child == 0) {
+		drop_runtime_side(sync_fd, a->state_dir);
 		join_and_init(a);
+	}
 	*pid = child;
 	return 0;
 }

@@ -107,6 +107,8 @@ export class TestBundle {
   readonly rootfs = join(this.dir, 'rootfs');
   readonly stateRoot = join(this.dir, 'state');
   readonly id = `t${process.pid}-${++counter}`;
+  /** The program that `runtime` starts. */
+  runtimeFile = runtimePath;
   readonly cgroupsPath = `/berth-test-${process.pid}/${this.id}`;
 
   constructor() {
@@ -193,7 +195,7 @@ export class TestBundle {
     const out = join(this.dir, 'stdout');
     const err = join(this.dir, 'stderr');
     const fds = [options.stdin ?? openSync('/dev/null', 'r'), openSync(out, 'w'), openSync(err, 'w')];
-    const { status } = spawnSync(runtimePath, ['--root', this.stateRoot, ...(options.globals ?? []), ...args], {
+    const { status } = spawnSync(this.runtimeFile, ['--root', this.stateRoot, ...(options.globals ?? []), ...args], {
       stdio: fds,
       env: options.env ?? process.env,
       timeout: 25_000,

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, HOST_BASE, type OciConfig, reportOf, statusField, TestBundle } from './bundle.js';
+import { asHostRoot, HOST_BASE, type OciConfig, type Outcome, reportOf, statusField, TestBundle } from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -11,6 +11,9 @@ beforeEach(() => {
 afterEach(() => {
   bundle.dispose();
 });
+
+/** What the i-th operation, an `ls`, found. */
+const namesIn = (outcome: Outcome, i: number): string[] => [...((outcome.lines[i]?.names as string[] | undefined) ?? [])].sort();
 
 const mountsOf = (mountinfo: string): Map<string, { options: string[]; type: string; source: string }> =>
   new Map(
@@ -118,8 +121,8 @@ describe('namespaces', () => {
 describe('the file system', () => {
   it('is the bundle’s root, with nothing of the host above it', () => {
     const outcome = bundle.run(['ls', '/', 'ls', '/..', 'report']);
-    expect((outcome.lines[0]?.names as string[]).sort()).toEqual(['dev', 'probe', 'proc', 'sys']);
-    expect((outcome.lines[1]?.names as string[]).sort()).toEqual(outcome.lines[0]?.names);
+    expect(namesIn(outcome, 0)).toEqual(['dev', 'probe', 'proc', 'sys']);
+    expect(namesIn(outcome, 1)).toEqual(namesIn(outcome, 0));
     expect([...mountsOf(reportOf(outcome).mountinfo).keys()].filter((path) => !/^\/(dev|proc|sys|$)/.test(path))).toEqual([]);
   });
 
@@ -256,9 +259,7 @@ describe('/dev', () => {
     expect(outcome.lines[5]?.ok).toBe(true);
     expect(outcome.lines[6]).toMatchObject({ target: '/proc/self/fd' });
     expect(outcome.lines[7]).toMatchObject({ target: 'pts/ptmx' });
-    expect((outcome.lines[8]?.names as string[]).sort()).toEqual(
-      [...names, 'tty', 'fd', 'mqueue', 'ptmx', 'pts', 'shm', 'stderr', 'stdin', 'stdout'].sort(),
-    );
+    expect(namesIn(outcome, 8)).toEqual([...names, 'tty', 'fd', 'mqueue', 'ptmx', 'pts', 'shm', 'stderr', 'stdin', 'stdout'].sort());
   });
 
   it('bars making devices in a user namespace', () => {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { chmodSync, closeSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -273,7 +274,6 @@ describe('descriptors', () => {
 
 /** Runs the bundle from a shell that leaves descriptors 3 to 5 open across exec. */
 function leaky(container: TestBundle, flags: string[]): { outcome: Outcome } {
-  const { spawnSync } = process.getBuiltinModule('node:child_process');
   const { stdout, stderr, status } = spawnSync(
     'sh',
     [
