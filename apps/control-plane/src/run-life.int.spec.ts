@@ -1,7 +1,7 @@
 import { eventually } from '@berth/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { criRecord } from './testing/agent-peer.js';
-import { backends, ServiceUnderTest, type TestTenant } from './testing/service-under-test.js';
+import { backends, patience, ServiceUnderTest, type TestTenant } from './testing/service-under-test.js';
 
 describe.each(backends)('a run, with the queue on %s', (backend) => {
   let service: ServiceUnderTest;
@@ -19,7 +19,7 @@ describe.each(backends)('a run, with the queue on %s', (backend) => {
     expect(answer.status, answer.text).toBe(201);
     return answer.json;
   };
-  const wait = async (id: string) => (await tenant.api.get(`/v1/runs/${id}/wait?timeoutMs=10000`)).json;
+  const wait = async (id: string) => (await tenant.api.get(`/v1/runs/${id}/wait?timeoutMs=20000`)).json;
 
   it('goes from submission to its exit code, with its digest, usage and history', async () => {
     const run = await submit({ args: ['0', 'hello'], labels: { team: 'a' } });
@@ -54,7 +54,7 @@ describe.each(backends)('a run, with the queue on %s', (backend) => {
 
   it('is canceled while it runs, and only then asked to stop', async () => {
     const { id } = await submit({ args: ['hold'], stopGraceMs: 1234 });
-    await eventually(async () => expect((await tenant.api.get(`/v1/runs/${id}`)).json.state).toBe('running'));
+    await eventually(async () => expect((await tenant.api.get(`/v1/runs/${id}`)).json.state).toBe('running'), patience);
     expect((await tenant.api.post(`/v1/runs/${id}/cancel`)).json.cancelRequested).toBe(true);
     expect(await wait(id)).toMatchObject({ state: 'canceled' });
     const [peer] = service.peers;
@@ -75,7 +75,7 @@ describe.each(backends)('a run, with the queue on %s', (backend) => {
     const [peer] = service.peers;
     if (peer === undefined) throw new Error('no peer');
     const { id } = await submit({ args: ['hold'] });
-    await eventually(() => expect(peer.runIds).toContain(id));
+    await eventually(() => expect(peer.runIds).toContain(id), patience);
     const following = tenant.api.get(`/v1/runs/${id}/logs?follow=true`);
     const lease = [...peer.holds.values()].find(({ runId }) => runId === id);
     if (lease === undefined) throw new Error('no lease');

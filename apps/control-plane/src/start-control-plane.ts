@@ -29,6 +29,7 @@ import { Sweeper } from './scheduler/sweeper.js';
 export interface ControlPlane {
   readonly url: string;
   readonly adminUrl: string;
+  readonly config: Config;
   /** What is served, for those who compare it with what is described. */
   readonly routes: ServedRoutes;
   /** Ends without losing a request or a report: see `stop` below for the order. */
@@ -97,6 +98,7 @@ async function serve(foundations: Foundations, closeFoundations: () => Promise<v
   return {
     url: serverUrl(config.listen.tls === null ? 'http' : 'https', server, config.listen.host),
     adminUrl: admin.url,
+    config,
     routes,
     close: () => (stopped ??= stop()),
   };

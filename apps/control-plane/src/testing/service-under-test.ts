@@ -21,6 +21,9 @@ import { TestClient } from './test-client.js';
 export type Backend = 'postgres' | 'redis';
 export const backends: readonly Backend[] = ['postgres', 'redis'];
 
+/** For `eventually`: how long a loaded machine may take for what an idle one does at once. */
+export const patience = { timeoutMs: 20_000, intervalMs: 50 };
+
 export interface TestTenant {
   readonly id: string;
   readonly name: string;
