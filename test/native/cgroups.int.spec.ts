@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, hierarchies, hierarchyOf, TestBundle } from './bundle.js';
+import { asHostRoot, hierarchies, hierarchyOf, nativeDir, TestBundle } from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -163,4 +164,23 @@ describe('device rules', () => {
     const outcome = bundle.run(['mknod', '/dev/mem', '1', '1'], asHostRoot);
     expect(outcome.lines[0]?.ok).toBe(true);
   });
+});
+
+it('has device rules on v2 as on v1: what is denied after a general denial, and what is allowed after that', () => {
+  const unified = hierarchies().find(({ v2 }) => v2);
+  expect(unified, 'no v2 hierarchy is mounted').toBeDefined();
+  const dir = join(unified?.mount ?? '', `berth-devices-${process.pid}`);
+  mkdirSync(dir);
+  try {
+    const { stdout, stderr } = spawnSync(join(nativeDir, 'test/devices'), [dir], { encoding: 'utf8' });
+    expect(stderr).toBe('');
+    expect(stdout.trim().split('\n').slice(0, 4)).toEqual([
+      '/dev/null r ok',
+      '/dev/null w ok',
+      '/dev/kmsg r ok',
+      '/dev/kmsg w Operation not permitted',
+    ]);
+  } finally {
+    rmdirSync(dir);
+  }
 });
