@@ -77,6 +77,7 @@ export function parseAnswer(answer: string, complaint: string): ShimStarted {
   } catch {
     throw new ShimLaunchError(complaint.trim().slice(-1000) || 'the shim gave no answer');
   }
+  if (typeof value !== 'object' || value === null) throw new ShimLaunchError('the shim gave no usable answer');
   if (typeof value.error === 'string') throw new ShimLaunchError(value.error);
   if (!Number.isSafeInteger(value.pid) || typeof value.startedAt !== 'string') throw new ShimLaunchError('the shim gave no usable answer');
   return { pid: value.pid as number, startedAt: value.startedAt };

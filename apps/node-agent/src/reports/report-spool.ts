@@ -115,9 +115,7 @@ export class ReportSpool {
 
   private write(line: Line): void {
     this.#queue.push(line);
-    this.#writing ??= this.drain().finally(() => {
-      this.#writing = null;
-    });
+    this.#writing ??= this.drain();
   }
 
   /** One writer; lines that come while the disk is busy share the next write and its fsync. */
@@ -130,7 +128,7 @@ export class ReportSpool {
       } catch (error) {
         this.log.error({ err: error, path: this.path }, 'reports cannot be written to disk');
         this.#queue = [...lines, ...this.#queue];
-        if (this.#closed) return;
+        if (this.#closed) break;
         // The newline ends what a torn write may have left.
         await this.file.appendFile('\n').catch(() => {});
         await sleep(retryMs);
@@ -138,6 +136,8 @@ export class ReportSpool {
       }
       for (const line of lines) line.done();
     }
+    // In the same turn as the last look at the queue, or a line that comes in between would wait for ever.
+    this.#writing = null;
   }
 
   private async commit(lines: readonly Line[]): Promise<void> {

@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest';
+import { readConfig } from './config.js';
+
+describe("the agent's environment", () => {
+  it('has a default for everything', () => {
+    const config = readConfig({ BERTH_HOME: '/srv/berth' });
+    expect(config).toMatchObject({ url: 'http://127.0.0.1:7070', directory: '/srv/berth/agent', metricsPort: 7072, stopContainers: false });
+    expect(config.runtimeProgram).toBe(`${config.nativeDir}/berth-runtime`);
+    expect(config.nativeDir).toMatch(/\/native\/build$/);
+  });
+
+  it('counts an empty variable as none', () => {
+    expect(readConfig({ BERTH_NODE_CPU_MILLIS: '', BERTH_JOIN_TOKEN: '' })).toMatchObject({ cpuMillis: undefined, joinToken: undefined });
+  });
+
+  it.each([
+    { BERTH_URL: 'ftp://x' },
+    { BERTH_NODE_CPU_MILLIS: '-5' },
+    { BERTH_NODE_MEMORY_BYTES: 'plenty' },
+    { BERTH_AGENT_METRICS_PORT: '70000' },
+    { BERTH_AGENT_STOP_CONTAINERS: 'yes' },
+  ])('%j is refused by name', (env) => {
+    expect(() => readConfig(env)).toThrow(Object.keys(env)[0]);
+  });
+});
