@@ -90,6 +90,20 @@ describe('berth', { timeout: 180_000 }, () => {
     expect(outcome.stderr).toContain('was canceled');
   });
 
+  it.each(['SIGKILL', 'SIGTERM'] as const)(
+    'goes on after a %s of the control plane, and misses nothing and repeats nothing',
+    async (signal) => {
+      const lines = 40;
+      const script = `i=0; while [ $i -lt ${lines} ]; do echo line $i; i=$((i+1)); sleep 0.2; done; exit 6`;
+      const { child, done } = start(['run', ...small, '--entrypoint', '/bin/sh', tenant.image, '-c', script]);
+      await once(child.stdout!, 'data');
+      test.service.controlPlane.kill(signal);
+      const outcome = await done;
+      expect(outcome.text).toBe(Array.from({ length: lines }, (_, index) => `line ${index}\n`).join(''));
+      expect(outcome.code).toBe(6);
+    },
+  );
+
   it('leaves a run to itself, lists it, follows it, stops it, forgets it', async () => {
     const id = await detached('i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.2; done', '--name', 'ticker', '-l', 'a=b');
     expect(id).toMatch(/^run_/);

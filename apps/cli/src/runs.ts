@@ -1,5 +1,5 @@
 import { type Run, run, runList } from '@berth/wire';
-import type { ApiClient } from './api/api-client.js';
+import { type ApiClient, longPatienceMs } from './api/api-client.js';
 import { exitCodes, UsageError } from './failures.js';
 import { nameLabel } from './submission/run-flags.js';
 import { formatDuration } from './units.js';
@@ -24,7 +24,7 @@ export async function findRun(client: ApiClient, operand: string): Promise<Run> 
 export async function waitForEnd(client: ApiClient, runId: string, deadlineMs = Number.POSITIVE_INFINITY): Promise<Run> {
   for (;;) {
     const timeoutMs = Math.max(0, Math.round(Math.min(waitMs, deadlineMs - performance.now())));
-    const current = await client.json(run, `/v1/runs/${runId}/wait`, { query: { timeoutMs } });
+    const current = await client.json(run, `/v1/runs/${runId}/wait`, { query: { timeoutMs }, patienceMs: longPatienceMs });
     if (isTerminal(current) || performance.now() >= deadlineMs) return current;
   }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { logRecord } from '@berth/wire';
+import { logRecord, type Run, run } from '@berth/wire';
 import { ProblemError, ServiceError } from '../failures.js';
-import type { ApiClient } from './api-client.js';
+import { type ApiClient, longPatienceMs } from './api-client.js';
 
 export interface OutputTarget {
   /** Resolves when the bytes may be followed by more. */
@@ -15,7 +15,6 @@ export interface OutputSelection {
 
 class TargetError extends Error {}
 
-const reconnects = 20;
 const reconnectPauseMs = 500;
 
 /**
@@ -61,22 +60,27 @@ async function copyStream(
   selection: OutputSelection & { stream: 'stdout' | 'stderr' },
   target: OutputTarget,
 ): Promise<void> {
-  await read(client, runId, { ...selection }, (bytes) => target.write(bytes));
+  await read(client, runId, selection, (bytes) => target.write(bytes));
 }
 
-/** Reads a log from its beginning. After a broken connection it begins again and skips what came before: a log only grows. */
+/**
+ * Reads a log from its beginning. When the connection breaks, or a service that restarts ends the answer early, it begins again and skips what
+ * came before: a log only grows.
+ */
 async function read(
   client: ApiClient,
   runId: string,
-  query: Readonly<Record<string, string | number | boolean | undefined>>,
+  selection: OutputSelection & { readonly stream?: 'stdout' | 'stderr'; readonly format?: 'ndjson' },
   take: (bytes: Uint8Array) => Promise<void>,
 ): Promise<void> {
+  const path = `/v1/runs/${encodeURIComponent(runId)}`;
   let taken = 0;
-  let failures = 0;
+  let brokenAt: number | null = null;
   for (;;) {
     let position = 0;
     try {
-      for await (const bytes of await client.stream(`/v1/runs/${encodeURIComponent(runId)}/logs`, { query })) {
+      const patience = brokenAt === null ? {} : { patienceMs: longPatienceMs };
+      for await (const bytes of await client.stream(`${path}/logs`, { query: { ...selection }, ...patience })) {
         const fresh = bytes.subarray(Math.max(0, taken - position));
         position += bytes.length;
         if (fresh.length === 0) continue;
@@ -84,15 +88,19 @@ async function read(
           throw new TargetError('the output cannot be written', { cause });
         });
         taken = position;
-        failures = 0;
+        brokenAt = null;
       }
-      return;
+      if (!selection.follow || isOver(await client.json(run, path, { patienceMs: longPatienceMs }), selection.attempt)) return;
     } catch (error) {
       if (error instanceof ProblemError) throw error;
       if (error instanceof TargetError) throw error.cause;
-      failures += 1;
-      if (failures > reconnects) throw new ServiceError(`the log of ${runId} broke off and cannot be read on`);
-      await sleep(reconnectPauseMs);
     }
+    brokenAt ??= performance.now();
+    if (performance.now() - brokenAt > longPatienceMs) throw new ServiceError(`the log of ${runId} broke off and cannot be read on`);
+    await sleep(reconnectPauseMs);
   }
+}
+
+function isOver({ finishedAt, attempts }: Run, attempt: number | undefined): boolean {
+  return finishedAt !== null || attempts.find(({ number }) => number === attempt)?.finishedAt != null;
 }

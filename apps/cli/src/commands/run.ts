@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type CreateRunRequest, run } from '@berth/wire';
-import type { ApiClient } from '../api/api-client.js';
+import { type ApiClient, longPatienceMs } from '../api/api-client.js';
 import { copyExact, copyInOrder } from '../api/run-output.js';
 import { type Context, defineCommand, print } from '../command.js';
 import { exitCodes, UsageError } from '../failures.js';
@@ -60,7 +60,9 @@ async function attend(context: Context, client: ApiClient, id: string): Promise<
     release = context.onInterrupt(() => {
       interrupts += 1;
       if (interrupts > 1) return resolve('abandoned');
-      client.json(run, `/v1/runs/${id}/cancel`, { method: 'POST', repeatable: true }).catch(() => resolve('abandoned'));
+      client
+        .json(run, `/v1/runs/${id}/cancel`, { method: 'POST', repeatable: true, patienceMs: longPatienceMs })
+        .catch(() => resolve('abandoned'));
     });
   });
   try {
