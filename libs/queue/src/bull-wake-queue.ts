@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job, Queue, Worker, WorkerOptions } from 'bullmq';
 import { withDeadline } from './deadline.js';
 import { type Consumer, WakeQueue, type WakeUp } from './ports.js';
@@ -65,24 +66,44 @@ export class BullWakeQueue extends WakeQueue {
   }
 
   override async consume(handle: (item: WakeUp) => Promise<void>, options: { concurrency?: number } = {}): Promise<Consumer> {
-    await this.prepare().catch((error: Error) => this.onError(error));
-    const worker = this.backend.openWorker((job) => handle(job.data), {
-      concurrency: options.concurrency ?? 1,
-      runRetryDelay: retryDelayMs,
-    });
+    const stop = new AbortController();
+    const opening = this.openWorker(handle, options.concurrency ?? 1, stop.signal);
+    await withDeadline(opening, publishTimeoutMs).catch(() => {});
+    const consumer: Consumer = {
+      close: async () => {
+        this.consumers.delete(consumer);
+        stop.abort();
+        const worker = await opening;
+        await worker?.close();
+      },
+    };
+    this.consumers.add(consumer);
+    return consumer;
+  }
+
+  /** Waits for the store as long as it takes; null when stopped before. */
+  private async openWorker(
+    handle: (item: WakeUp) => Promise<void>,
+    concurrency: number,
+    signal: AbortSignal,
+  ): Promise<Worker<WakeUp, void, string> | null> {
+    for (;;) {
+      try {
+        await this.prepare();
+        break;
+      } catch (error) {
+        this.onError(error as Error);
+        await sleep(retryDelayMs, undefined, { signal }).catch(() => {});
+        if (signal.aborted) return null;
+      }
+    }
+    const worker = this.backend.openWorker((job) => handle(job.data), { concurrency, runRetryDelay: retryDelayMs });
     worker.on('error', (error) => {
       this.onError(error);
       if (this.backend.isUnprepared(error)) this.prepare().catch((failure: Error) => this.onError(failure));
     });
     worker.on('failed', (_job, error) => this.onError(error));
-    const consumer: Consumer = {
-      close: async () => {
-        if (!this.consumers.delete(consumer)) return;
-        await worker.close();
-      },
-    };
-    this.consumers.add(consumer);
-    return consumer;
+    return worker;
   }
 
   override async close(): Promise<void> {

@@ -18,7 +18,10 @@ export interface Consumer {
 export abstract class WakeQueue {
   /** Never rejects, and answers within a bounded time: false when the wake-ups could not be stored (the outbox and the sweeper have them). */
   abstract publish(items: readonly WakeUp[]): Promise<boolean>;
-  /** Calls `handle` for each wake-up, at most `concurrency` (1 by default) at a time. One whose handling throws is dropped. Survives outages of the store. */
+  /**
+   * Calls `handle` for each wake-up, at most `concurrency` (1 by default) at a time. One whose handling throws is dropped.
+   * Survives outages of the store; where it is away at first, consuming begins when it is there.
+   */
   abstract consume(handle: (item: WakeUp) => Promise<void>, options?: { concurrency?: number }): Promise<Consumer>;
   /** How many wait to be handled, for metrics; null when the store cannot tell. */
   abstract depth(): Promise<number | null>;
@@ -32,7 +35,10 @@ export const maxRelayMessageBytes = 7000;
 export abstract class Relay {
   /** Never rejects for an outage: false when the message could not be sent. Throws a RangeError for one that is too long. */
   abstract publish(channel: string, message: string): Promise<boolean>;
-  /** Calls `listener` with each message from when the promise resolves; survives outages, losing what was sent during one. Returns how to end it. */
+  /**
+   * Calls `listener` with each message from when the promise resolves; survives outages, losing what was sent during one. Where the store is away
+   * the promise resolves after a bounded time, and listening begins when the store is there. Returns how to end it.
+   */
   abstract subscribe(channel: string, listener: (message: string) => void): Promise<() => Promise<void>>;
   abstract close(): Promise<void>;
 }

@@ -88,8 +88,13 @@ export class PostgresRelay extends Relay {
     const key = this.key(channel);
     const listeners = this.listeners.get(key) ?? new Set();
     this.listeners.set(key, listeners.add(listener));
-    const client = await this.connect();
-    await client.query(`LISTEN ${client.escapeIdentifier(key)}`);
+    try {
+      const client = await this.connect();
+      await client.query(`LISTEN ${client.escapeIdentifier(key)}`);
+    } catch (error) {
+      this.onError(error as Error);
+      this.lost();
+    }
     return async () => {
       listeners.delete(listener);
       if (listeners.size > 0 || !this.listeners.delete(key)) return;

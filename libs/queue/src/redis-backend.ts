@@ -1,6 +1,7 @@
 import { Queue, Worker, type WorkerOptions } from 'bullmq';
 import { Redis } from 'ioredis';
 import type { BullBackend, WakeJob } from './bull-wake-queue.js';
+import { withDeadline } from './deadline.js';
 import { ensureRelayable, Relay, type WakeUp } from './ports.js';
 
 /** BullMQ on Redis. All keys begin with `prefix`. */
@@ -38,6 +39,8 @@ function retryStrategy(times: number): number {
   return Math.min(times * 100, 2000);
 }
 
+const subscribeTimeoutMs = 2000;
+
 /** Redis pub/sub. */
 export class RedisRelay extends Relay {
   private readonly publisher: Redis;
@@ -73,11 +76,11 @@ export class RedisRelay extends Relay {
     const key = this.key(channel);
     const listeners = this.listeners.get(key) ?? new Set();
     this.listeners.set(key, listeners.add(listener));
-    await this.subscriber.subscribe(key);
+    await withDeadline(this.subscriber.subscribe(key), subscribeTimeoutMs).catch(() => {});
     return async () => {
       listeners.delete(listener);
       if (listeners.size > 0 || !this.listeners.delete(key)) return;
-      await this.subscriber.unsubscribe(key);
+      await withDeadline(this.subscriber.unsubscribe(key), subscribeTimeoutMs).catch(() => {});
     };
   }
 

@@ -14,6 +14,10 @@ export function openPool(url: string, poolSize: number): pg.Pool {
     connectionString: url,
     max: poolSize,
     connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+    // A replica that hangs must not hold a tenant's row for ever.
+    statement_timeout: 30_000,
+    idle_in_transaction_session_timeout: 30_000,
     types: {
       getTypeParser: (oid, format) =>
         (oid === int8 && format !== 'binary' ? Number : pg.types.getTypeParser(oid, format)) as (text: string) => unknown,

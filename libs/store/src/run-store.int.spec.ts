@@ -202,6 +202,22 @@ describe("a run's life", () => {
     expect(await fixture.store.runs.find(tenant.id, run.id)).toEqual(before);
   });
 
+  it('takes a failure whose message nobody can store, in part', async () => {
+    const tenant = await fixture.tenant();
+    const node = await fixture.node();
+    const run = await fixture.created(tenant);
+    const lease = (await fixture.schedule()).get(run.id)?.lease;
+    if (lease === undefined) throw new Error('not placed');
+    const message = `a\0b\ud800c${'x'.repeat(10_000)}`;
+    await fixture.report(node.id, lease, {
+      kind: 'failed',
+      failure: { code: 'imagePullFailed', message, blame: 'user' },
+      retryable: false,
+    });
+    const stored = (await fixture.store.runs.find(tenant.id, run.id))?.failure?.message;
+    expect(stored).toBe(`a\ufffdb\ufffdc${'x'.repeat(4091)}`);
+  });
+
   it('retries with a higher epoch while attempts remain, then fails, and keeps each attempt', async () => {
     const tenant = await fixture.tenant();
     const node = await fixture.node();

@@ -156,6 +156,25 @@ export function queuesSuite(name: string, start: () => Promise<QueueStore>): voi
       );
     });
 
+    it('begins to consume and to listen when its store, away at first, is there', async () => {
+      await store.cut();
+      const queues = open();
+      const seen: string[] = [];
+      const heard: string[] = [];
+      await queues.wakeQueue.consume(async ({ runId }) => void seen.push(runId));
+      await queues.relay.subscribe('hints', (message) => heard.push(message));
+      await store.restore();
+      await eventually(
+        async () => {
+          await queues.wakeQueue.publish([{ runId: 'run_a', attempt: 1 }]);
+          await queues.relay.publish('hints', 'heard');
+          expect(seen).toContain('run_a');
+          expect(heard).toContain('heard');
+        },
+        { timeoutMs: 20_000, intervalMs: 200 },
+      );
+    });
+
     it('relays a message to every listener of its channel, and to no other', async () => {
       const [a, b] = [open(), open()];
       const heard: string[] = [];

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 
-/** Text without NUL, at most `maxLength` UTF-16 units. */
+/** Text without NUL and unpaired surrogates, which Postgres cannot store, at most `maxLength` UTF-16 units. */
 export const text = (maxLength: number) =>
   z
     .string()
     .max(maxLength)
-    .regex(/^[^\0]*$/, 'must not contain NUL');
+    .regex(/^[^\0\p{Cs}]*$/u, 'must not contain NUL or unpaired surrogates');
 
 /** RFC 3339 in UTC. */
 export const timestamp = z.iso.datetime({ offset: true });

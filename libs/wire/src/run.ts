@@ -35,7 +35,7 @@ const environmentName = z
   .string()
   .min(1)
   .max(256)
-  .regex(/^[^=\0\n]+$/, 'must not contain "=", NUL or a newline');
+  .regex(/^[^=\0\n\p{Cs}]+$/u, 'must not contain "=", NUL, a newline or unpaired surrogates');
 
 /** The body of `POST /v1/runs`. A field that is not named here is refused with 400. */
 export const createRunRequest = z.strictObject({
@@ -148,9 +148,9 @@ export const runList = z.object({ items: z.array(run), nextCursor: z.string().nu
 
 export const listRunsQuery = z.strictObject({
   state: runState.optional(),
-  label: z.string().max(512).optional().describe('key=value'),
+  label: text(512).optional().describe('key=value'),
   limit: z.coerce.number().int().min(1).max(200).default(50),
-  cursor: z.string().max(512).optional(),
+  cursor: text(512).optional(),
 });
 
 /** `GET /v1/runs/:id/wait`: answers 200 with the run once it is terminal, or as it stands when `timeoutMs` has passed. */

@@ -68,13 +68,20 @@ function runFact(fact: AttemptReport['fact']): RunFact {
     case 'exited':
       return { kind: 'exited', exitCode: fact.exitCode, signal: fact.signal, oomKilled: fact.oomKilled, stoppedBy: fact.stoppedBy };
     case 'failed':
-      return { kind: 'failed', failure: fact.failure, retryable: fact.retryable };
+      return { kind: 'failed', failure: { ...fact.failure, message: storable(fact.failure.message) }, retryable: fact.retryable };
     case 'preparing':
     case 'running':
     case 'stopping':
     case 'stopped':
       return { kind: fact.kind };
   }
+}
+
+const longestMessage = 4096;
+
+/** A message may quote a registry or an image: what Postgres cannot store must not keep the report from being applied. */
+function storable(message: string): string {
+  return message.slice(0, longestMessage).replace(/[\0\p{Cs}]/gu, '\uFFFD');
 }
 
 /** Keys of those leases whose attempts this node itself has ended. */
