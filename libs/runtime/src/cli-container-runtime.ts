@@ -1,5 +1,8 @@
-import { execFile } from 'node:child_process';
-import { readdir } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ContainerRuntime, type ContainerState, type ContainerStatus, RuntimeError } from './container-runtime.js';
 
 const commandTimeoutMs = 30_000;
@@ -15,8 +18,27 @@ export class CliContainerRuntime extends ContainerRuntime {
     super();
   }
 
+  /** The container's standard streams are /dev/null; a shim gives it others. */
   override async create(id: string, bundle: string): Promise<void> {
-    await this.command(['create', '--bundle', bundle, id]);
+    // The container inherits what the runtime has, so nothing of it may lead here: the runtime complains to a file.
+    const folder = await mkdtemp(join(tmpdir(), 'berth-runtime-log-'));
+    const log = join(folder, 'log');
+    try {
+      const child = spawn(this.program, ['--root', this.root, '--log', log, '--log-format', 'json', 'create', '--bundle', bundle, id], {
+        cwd: '/',
+        stdio: 'ignore',
+        timeout: commandTimeoutMs,
+        killSignal: 'SIGKILL',
+      });
+      const [code, signal] = (await once(child, 'exit').catch((cause: Error) => {
+        throw new RuntimeError(cause.message, { cause });
+      })) as [number | null, NodeJS.Signals | null];
+      if (code === 0) return;
+      const complaint = lastMessage(await readFile(log, 'utf8').catch(() => ''));
+      throw new RuntimeError(complaint || `the runtime's create ended with ${code ?? signal}`);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   }
 
   override async start(id: string): Promise<void> {
@@ -79,6 +101,16 @@ function parseStatus(text: string): ContainerStatus {
     pid: typeof value.pid === 'number' ? value.pid : 0,
     bundle: String(value.bundle),
   };
+}
+
+/** The message of the last record of a runtime's log in JSON. */
+function lastMessage(log: string): string {
+  try {
+    const record = JSON.parse(lastLine(log)) as { msg?: unknown };
+    return typeof record.msg === 'string' ? record.msg : '';
+  } catch {
+    return '';
+  }
 }
 
 function lastLine(text: string): string {
