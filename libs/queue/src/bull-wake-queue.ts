@@ -20,6 +20,7 @@ export interface BullBackend {
 
 const publishTimeoutMs = 2000;
 const retryDelayMs = 1000;
+const closeTimeoutMs = 5000;
 
 /** Wake-ups as BullMQ jobs `run-<id>-<attempt>`, removed when done or failed. */
 export class BullWakeQueue extends WakeQueue {
@@ -74,7 +75,7 @@ export class BullWakeQueue extends WakeQueue {
         this.consumers.delete(consumer);
         stop.abort();
         const worker = await opening;
-        await worker?.close();
+        if (worker !== null) await closeBounded(worker);
       },
     };
     this.consumers.add(consumer);
@@ -107,10 +108,13 @@ export class BullWakeQueue extends WakeQueue {
   }
 
   override async close(): Promise<void> {
-    await Promise.all([...this.consumers].map((consumer) => consumer.close()));
-    const queue = await this.queue?.catch(() => null);
+    const queue = this.queue?.catch(() => null) ?? null;
     this.queue = null;
-    await queue?.close();
+    const closeQueue = async () => {
+      const opened = await queue;
+      if (opened !== null) await closeBounded(opened);
+    };
+    await Promise.all([closeQueue(), ...[...this.consumers].map((consumer) => consumer.close())]);
   }
 
   private async repairing<T>(work: (queue: Queue<WakeUp, void, string>) => Promise<T>): Promise<T> {
@@ -144,5 +148,14 @@ export class BullWakeQueue extends WakeQueue {
       this.preparing = null;
     });
     return this.preparing;
+  }
+}
+
+/** BullMQ says goodbye to its store, and waits for it to come back where it is away; then nobody waits for BullMQ. */
+async function closeBounded(owner: { close(): Promise<void>; disconnect(): Promise<void> }): Promise<void> {
+  try {
+    await withDeadline(owner.close(), closeTimeoutMs);
+  } catch {
+    owner.disconnect().catch(() => {});
   }
 }

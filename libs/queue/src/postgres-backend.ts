@@ -104,6 +104,7 @@ export class PostgresRelay extends Relay {
   }
 
   override async close(): Promise<void> {
+    if (this.isClosed) return;
     this.isClosed = true;
     if (this.reconnectTimer !== null) clearTimeout(this.reconnectTimer);
     const client = await this.connected?.catch(() => null);

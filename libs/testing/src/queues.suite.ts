@@ -175,6 +175,18 @@ export function queuesSuite(name: string, start: () => Promise<QueueStore>): voi
       );
     });
 
+    it('closes within a bounded time while its store is away', async () => {
+      const queues = open();
+      await queues.wakeQueue.publish([{ runId: 'run_a', attempt: 1 }]);
+      await queues.wakeQueue.consume(async () => {});
+      await queues.relay.subscribe('hints', () => {});
+      await store.cut();
+      const begin = performance.now();
+      await queues.close();
+      expect(performance.now() - begin).toBeLessThan(8000);
+      await store.restore();
+    });
+
     it('relays a message to every listener of its channel, and to no other', async () => {
       const [a, b] = [open(), open()];
       const heard: string[] = [];
