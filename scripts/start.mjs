@@ -53,13 +53,14 @@ Berth runs.
   keys      ${home.path}/keys.json
 
 Another terminal:
-  npx berth run registry.berth/default/NAME -- COMMAND
+  skopeo copy --dest-tls-verify=false --dest-creds "x:$(node -p 'require("${home.path}/keys.json").tenantKey')" \\
+    SOURCE docker://${registryUrl.replace('http://', '')}/default/NAME:TAG
+  npx berth run registry.berth/default/NAME:TAG
   npx berth ps
 
-Another node, with a token from the admin API:
-  curl -sX POST -H "Authorization: Bearer $(node -p 'require("${home.path}/keys.json").adminKey')" ${url}/v1/admin/join-tokens
-  BERTH_URL=${url} BERTH_JOIN_TOKEN=... BERTH_NODE_NAME=second BERTH_AGENT_DIR=/var/lib/berth-second BERTH_AGENT_METRICS_PORT=0 \\
-    node ${root}/apps/node-agent/dist/main.js
+Another agent (here as a second one on this machine; elsewhere BERTH_URL names this one):
+  BERTH_URL=${url} BERTH_JOIN_TOKEN=$(npx berth join-token) BERTH_NODE_NAME=second \\
+    BERTH_AGENT_DIR=${home.path}-second BERTH_AGENT_METRICS_PORT=0 node ${root}/apps/node-agent/dist/main.js
 
 Ctrl-C stops it.
 `;

@@ -21,12 +21,20 @@ export function add(total, outcome) {
 }
 
 /**
- * Runs a program that writes an Outcome to the file `report` names among its arguments or environment, showing its output as it comes.
- * A program that ends badly with no failure of its own to show, writes no outcome, or outlives `limitMs` counts as one failure.
+ * A part of the suite: a program that writes what it counted to the file that `command` is given; `read` makes an Outcome of it where it is none yet.
  *
+ * @typedef {{ title: string, limitMs: number, read?: (report: any) => Outcome,
+ *   command: (file: string) => { program: string, args: string[], env: Record<string, string> } }} Phase
+ */
+
+/**
+ * Runs a phase, showing its output as it comes. A program that ends badly with no failure of its own to show, writes no outcome, or outlives its
+ * limit counts as one failure.
+ *
+ * @param {Phase & { root: string }} phase
  * @returns {Promise<Outcome>}
  */
-export async function runPhase({ title, root, limitMs, command }) {
+export async function runPhase({ title, root, limitMs, command, read = (report) => report }) {
   const folder = mkdtempSync(join(tmpdir(), 'berth-test-'));
   const file = join(folder, 'report.json');
   const { program, args, env } = command(file);
@@ -34,8 +42,12 @@ export async function runPhase({ title, root, limitMs, command }) {
   const start = performance.now();
   try {
     const ending = await runToEnd(program, args, { cwd: root, env: { ...process.env, ...env } }, limitMs);
-    const outcome = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : nothing();
-    if (ending !== 'ended well' && outcome.failed === 0) {
+    const written = existsSync(file);
+    const outcome = written ? read(JSON.parse(readFileSync(file, 'utf8'))) : nothing();
+    if (!written && ending === 'ended well') {
+      outcome.failed += 1;
+      outcome.failures.push(`${title} counted nothing`);
+    } else if (ending !== 'ended well' && outcome.failed === 0) {
       outcome.failed += 1;
       outcome.failures.push(`${title} ${ending}`);
     }

@@ -41,7 +41,7 @@ function start(home: string, env: Record<string, string> = {}): Started {
 
 async function running(home: string, env?: Record<string, string>): Promise<Started> {
   const one = start(home, env);
-  await eventually(() => expect(one.output()).toContain('Berth runs.'), { timeoutMs: 60_000 });
+  await eventually(() => expect(one.output()).toContain('Berth runs.'), { timeoutMs: 110_000 });
   return one;
 }
 
