@@ -20,6 +20,8 @@ import { join, resolve } from 'node:path';
 
 /** Where the programs under test are; `native/build/san` runs the same tests on the sanitized ones. */
 export const nativeDir = resolve(process.env.BERTH_NATIVE_DIR ?? 'native/build');
+/** Sanitized programs are linked dynamically, so a container that holds no loader cannot run them. */
+export const isSanitized = nativeDir.endsWith('/san');
 export const runtimePath = join(nativeDir, 'berth-runtime');
 /** First host id of the test containers' user namespaces. */
 export const HOST_BASE = 200_000;
