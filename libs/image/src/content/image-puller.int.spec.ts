@@ -11,6 +11,7 @@ import { ImageError } from '../image-error.js';
 import { MEDIA_TYPES } from '../registry/media-types.js';
 import { RegistryClient } from '../registry/registry-client.js';
 import { HostileRegistry } from '../testing/hostile-registry.js';
+import { incompressible } from '../testing/incompressible.js';
 import { isRoot, nativeProgram } from '../testing/native-program.js';
 import { ContentStore } from './content-store.js';
 import { ImagePuller, type PullLimits } from './image-puller.js';
@@ -42,7 +43,7 @@ describe.skipIf(!isRoot)('pulling an image', () => {
     dir = await mkdtemp(join(tmpdir(), 'berth-pull-'));
     registry = await HostileRegistry.start();
     other = await HostileRegistry.start();
-    base = await layerOf(file('base', Buffer.alloc(100_000, 'base')));
+    base = await layerOf(file('base', incompressible(600_000)));
     image = imageOf(base, await layerOf(file('app')));
     registry.addImage(image);
     await start();
@@ -98,7 +99,7 @@ describe.skipIf(!isRoot)('pulling an image', () => {
     expect(pulled).toMatchObject({ digest: image.manifestDigest, manifestDigest: image.manifestDigest, config: { cmd: ['/run'] } });
     expect(pulled.layers.map(({ diffId }) => diffId)).toEqual(image.layers.map(({ diffId }) => diffId));
     expect(await readFile(join(pulled.layers[1]?.dir ?? '', 'app'), 'utf8')).toBe('app');
-    expect(pulled.layers[0]?.bytes).toBeGreaterThanOrEqual(100_000);
+    expect(pulled.layers[0]?.bytes).toBeGreaterThanOrEqual(600_000);
     expect((await stat(join(dir, 'store'))).mode & 0o777).toBe(0o700);
     expect((await onDisk()).tmp).toEqual([]);
   });
@@ -156,7 +157,7 @@ describe.skipIf(!isRoot)('pulling an image', () => {
     };
 
     it('digestMismatch for flipped bytes, wherever they are', async () => {
-      for (const at of [0, 1, base.size >> 1, base.size - 1]) {
+      for (const at of [0, 1, 3, base.size >> 1, base.size - 1]) {
         const bytes = Buffer.from(base.blob);
         bytes[at] = (bytes[at] ?? 0) ^ 0x10;
         serve(base.digest, (_request, response) => response.end(bytes));
@@ -179,7 +180,8 @@ describe.skipIf(!isRoot)('pulling an image', () => {
 
     it('layerRejected for bytes that are no gzip, end early, or go on after its end', async () => {
       const { diffId } = base;
-      for (const blob of [Buffer.from('no gzip at all'), base.blob.subarray(0, -20), Buffer.concat([base.blob, Buffer.alloc(1000, 'x')])])
+      const tails = [Buffer.alloc(1000, 'x'), Buffer.alloc(1000), Buffer.alloc(300_000)].map((tail) => Buffer.concat([base.blob, tail]));
+      for (const blob of [Buffer.from('no gzip at all'), base.blob.subarray(0, -20), ...tails])
         expect(await codeOf(pull(addRaw(blob, { diffId })))).toBe('layerRejected');
     });
 

@@ -49,18 +49,30 @@ class DiffMeter extends Transform {
 
 const isZlibError = (error: unknown): boolean => /^(Z_|ZSTD_)/.test(String((error as NodeJS.ErrnoException)?.code ?? ''));
 
-/** Takes the blob's bytes to `head` as fast as it accepts them; returns whether all were wanted. */
-async function feed(blob: AsyncIterable<Buffer>, head: Transform, settled: () => boolean, downstream: Promise<unknown>): Promise<boolean> {
-  let wanted = true;
+/** Takes the blob's bytes to `head` as fast as it accepts them. Returns their number, or undefined when `head` would not have them all. */
+async function feed(
+  blob: AsyncIterable<Buffer>,
+  head: Transform,
+  settled: () => boolean,
+  downstream: Promise<unknown>,
+): Promise<number | undefined> {
+  let bytes: number | undefined = 0;
   for await (const chunk of blob) {
     // Once the layer has failed the blob is still read to its end: only all of it tells whether the registry or the image is to blame.
-    if (settled()) wanted = false;
-    else if (!head.write(chunk)) await Promise.race([once(head, 'drain').catch(() => {}), downstream.catch(() => {})]);
+    if (bytes === undefined || settled()) {
+      bytes = undefined;
+      continue;
+    }
+    bytes += chunk.length;
+    if (!head.write(chunk)) await Promise.race([once(head, 'drain').catch(() => {}), downstream.catch(() => {})]);
   }
-  wanted &&= !settled();
-  if (wanted) head.end();
-  return wanted;
+  if (settled()) return undefined;
+  head.end();
+  return bytes;
 }
+
+/** Bytes that a decompressor took in; less than it was given when its format ended before. */
+const consumedBytes = (head: Transform): number | undefined => (head as Transform & { bytesWritten?: number }).bytesWritten;
 
 /**
  * One pass over a layer's blob: decompresses it into `sink` and compares the archive with its diff id. The blob verifies itself (`RegistryClient.openBlob`), and its
@@ -82,9 +94,9 @@ export async function decompressLayer(
   });
   downstream.catch(() => {});
   try {
-    const wanted = await feed(blob, head, () => settled, downstream);
+    const fed = await feed(blob, head, () => settled, downstream);
     await downstream;
-    if (!wanted) throw new ImageError('layerRejected', 'a layer has bytes after its end');
+    if (fed === undefined || (consumedBytes(head) ?? fed) !== fed) throw new ImageError('layerRejected', 'a layer has bytes after its end');
   } catch (error) {
     head.destroy();
     await downstream.catch(() => {});

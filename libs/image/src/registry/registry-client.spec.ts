@@ -1,22 +1,15 @@
-import { createHash } from 'node:crypto';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type BuiltImage, buildImage } from '../build/build-image.js';
 import { buildLayer } from '../build/build-layer.js';
 import { ImageError } from '../image-error.js';
 import { HostileRegistry } from '../testing/hostile-registry.js';
+import { incompressible } from '../testing/incompressible.js';
 import { MEDIA_TYPES } from './media-types.js';
 import { RegistryClient, type RegistryClientOptions } from './registry-client.js';
 
 const platform = 'linux/amd64';
 const quick = { metadataDeadlineMs: 5000, headTimeoutMs: 500, attempts: 3, backoffMs: 5, floor: { windowMs: 300, minBytes: 1024 } };
-
-/** Bytes that gzip does not shrink, the same each time. */
-const incompressible = (length: number): Buffer =>
-  Buffer.concat(Array.from({ length: Math.ceil(length / 32) }, (_, index) => createHash('sha256').update(`${index}`).digest())).subarray(
-    0,
-    length,
-  );
 
 let image: BuiltImage;
 let registry: HostileRegistry;
