@@ -64,7 +64,12 @@ describe.skipIf(files.length === 0)('the house style, in a git checkout', () => 
   });
 
   it('calls nothing a Manager, Helper, Util, Data or Info', () => {
-    expect(matches(withExtension('.ts', '.mts'), /^\s*(export\s+)?(abstract\s+)?(class|interface|type|enum)\s+\w*(Manager|Helper|Utils?|Data|Info)\b/)).toEqual([]);
+    expect(
+      matches(
+        withExtension('.ts', '.mts'),
+        /^\s*(export\s+)?(abstract\s+)?(class|interface|type|enum)\s+\w*(Manager|Helper|Utils?|Data|Info)\b/,
+      ),
+    ).toEqual([]);
     expect(code().filter((path) => /(manager|helper|utils?)s?\.\w+$/.test(path))).toEqual([]);
   });
 });
