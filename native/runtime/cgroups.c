@@ -52,6 +52,16 @@ static int check_controllers(const struct cg_layout *l, const struct config *c, 
 	return 0;
 }
 
+static bool has_word(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+	for (const char *p = list; (p = strstr(p, word)); p += n) {
+		if ((p == list || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\n' || p[n] == 0))
+			return true;
+	}
+	return false;
+}
+
 /* Lets the children of `dir` have controllers. Those that cannot be enabled show up as missing limit files. */
 static int enable_in(const char *dir, unsigned controllers)
 {
@@ -66,9 +76,8 @@ static int enable_in(const char *dir, unsigned controllers)
 		return -errno;
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
 		char word[32];
-		if (!(controllers & CG_BIT(wanted[i])) || strstr(have, cg_name(wanted[i])))
+		if (!(controllers & CG_BIT(wanted[i])) || has_word(have, cg_name(wanted[i])))
 			continue;
-		/* "cpu" is also the start of "cpuset": enabling what is enabled does no harm. */
 		int n = snprintf(word, sizeof word, "+%s", cg_name(wanted[i]));
 		if (write(fd, word, (size_t)n) < 0 && errno != ENOENT && errno != EBUSY && errno != EINVAL && errno != EOPNOTSUPP)
 			return -errno;

@@ -1,12 +1,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -90,19 +91,19 @@ static int save(struct creation *n, pid_t pid, struct rt_error *err)
 	n->state = (struct state){
 		.id = n->options->id, .bundle = n->bundle, .rootfs = n->rootfs, .cgroups_path = n->cgroups_path, .created = n->created,
 		.oci_version = n->config.oci_version, .pid = pid, .start_time = pid ? process_start_time(pid) : 0,
-		.own_pid_ns = ns_has(&n->config, NS_PID), .annotations = n->config.annotations,
+		.annotations = n->config.annotations,
 		.hooks = n->config.hooks_json,
 	};
 	return state_save(n->state_dir, &n->state, err);
 }
 
-/* The container's user may open its own stdio again by /dev/stdout, as programs do. */
+/* The container's user may open its own pipes again by /dev/stdout, as programs do. What has a name on the host stays whose it is. */
 static void own_stdio(const struct config *c)
 {
 	int64_t uid = ns_host_id(&c->uid_maps, c->process.uid), gid = ns_host_id(&c->gid_maps, c->process.gid);
-	struct stat st;
+	struct statfs fs;
 	for (int fd = 0; fd < 3 && uid >= 0 && gid >= 0; fd++) {
-		if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && fchown(fd, (uid_t)uid, (gid_t)gid) < 0)
+		if (fstatfs(fd, &fs) == 0 && fs.f_type == PIPEFS_MAGIC && fchown(fd, (uid_t)uid, (gid_t)gid) < 0)
 			return;
 	}
 }
@@ -185,7 +186,9 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	own_stdio(c);
 	pid_t pid = 0;
 	r = spawn_init(&n->init, n->sync_fd, &pid, &in_v2, err);
+	/* They are the container's now; this process may live as long as it and must not pin its mounts. */
 	ns_close(n->init.ns_fds);
+	prepare_release(c, &n->prepared);
 	n->state.pid = pid;
 	/* Without this copy the end of init is the end of the conversation. */
 	close(take_fd(&far_end));

@@ -111,7 +111,7 @@ int container_kill(const struct container_options *o, struct rt_error *err)
 	return 0;
 }
 
-/* The pid namespace dies with its first process; others need every process of the cgroup killed. */
+/* First the container's process, with which a pid namespace ends; then whatever else is in the cgroup. */
 static int kill_everything(const struct state *s, const struct cg_layout *layout, struct rt_error *err)
 {
 	cleanup_fd int fd = state_pidfd(s);
@@ -119,11 +119,9 @@ static int kill_everything(const struct state *s, const struct cg_layout *layout
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 			return rt_fail_errno(err, "kill the container's process");
-		if (poll(&p, 1, CGROUPS_REMOVE_MS) == 0)
+		if (retry_eintr(poll(&p, 1, CGROUPS_REMOVE_MS)) == 0)
 			return rt_fail(err, EBUSY, "the container's process does not die");
 	}
-	if (s->own_pid_ns || !s->cgroups_path)
-		return 0;
 	return cgroups_kill(layout, s->cgroups_path, err);
 }
 

@@ -118,31 +118,20 @@ static int parse_command(struct command_line *l, int i, int argc, char **argv, s
 	return o->signal < 0 ? rt_fail(err, EINVAL, "unknown signal %s", operands[1]) : 0;
 }
 
+/* One line of the log, in runc's JSON or in its logfmt, whose quoting is JSON's too. */
 static void log_error(const struct command_line *l, const char *message)
 {
-	struct json_out out = { 0 };
+	struct json_out msg = { 0 };
 	char now[40];
 	time_t t = time(NULL);
 	struct tm tm;
 	strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
-	if (l->log_json) {
-		json_out_open(&out, '{');
-		json_out_key(&out, "level");
-		json_out_str(&out, "error");
-		json_out_key(&out, "msg");
-		json_out_str(&out, message);
-		json_out_key(&out, "time");
-		json_out_str(&out, now);
-		json_out_close(&out, '}');
-	}
-	cleanup_free char *json = json_out_finish(&out);
+	json_out_str(&msg, message);
+	cleanup_free char *quoted = json_out_finish(&msg);
 	cleanup_fd int fd = open(l->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
-	if (fd < 0)
+	if (fd < 0 || !quoted)
 		return;
-	if (json)
-		dprintf(fd, "%s\n", json);
-	else
-		dprintf(fd, "time=\"%s\" level=error msg=\"%s\"\n", now, message);
+	dprintf(fd, l->log_json ? "{\"level\":\"error\",\"msg\":%s,\"time\":\"%s\"}\n" : "level=error msg=%s time=\"%s\"\n", quoted, now);
 }
 
 static int run_command(const struct command_line *l, int *status, struct rt_error *err)

@@ -88,6 +88,18 @@ static int prepare_devices(struct config *c, struct prepared *p, struct rt_error
 	return 0;
 }
 
+void prepare_release(const struct config *c, struct prepared *p)
+{
+	scope_close(&p->rootfs);
+	for (size_t i = 0; i < c->mount_count; i++)
+		scope_close(&p->mounts[i].tree);
+	for (int i = 0; p->bind_devices && i < DEFAULT_DEVICES; i++)
+		scope_close(&p->default_devices[i]);
+	for (size_t i = 0; p->bind_devices && i < c->device_count; i++)
+		scope_close(&p->devices[i]);
+	scope_close(&p->mask_file);
+}
+
 int prepare_host(struct config *c, int bundle_fd, struct prepared *p, struct rt_error *err)
 {
 	*p = (struct prepared){ .rootfs = -1 };

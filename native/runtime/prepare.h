@@ -28,6 +28,9 @@ struct prepared {
 	int *devices;                   /* trees, one for each of config.devices, when bind_devices */
 };
 
+/* Closes everything that prepare_host opened. */
+void prepare_release(const struct config *c, struct prepared *p);
+
 must_check int prepare_host(struct config *c, int bundle_fd, struct prepared *out, struct rt_error *err);
 
 #endif

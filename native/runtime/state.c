@@ -114,8 +114,6 @@ int state_save(int dir, const struct state *s, struct rt_error *err)
 	json_out_str(&o, s->cgroups_path);
 	json_out_key(&o, "created");
 	json_out_str(&o, s->created);
-	json_out_key(&o, "ownPidNamespace");
-	json_out_bool(&o, s->own_pid_ns);
 	if (s->annotations) {
 		json_out_key(&o, "annotations");
 		json_out_node(&o, s->annotations);
@@ -178,7 +176,6 @@ int state_load(int dir, struct state *s, struct rt_error *err)
 	s->created = json_str(json_get(root, "created"), NULL);
 	s->annotations = json_get(root, "annotations");
 	s->hooks = json_get(root, "hooks");
-	s->own_pid_ns = json_bool(json_get(root, "ownPidNamespace"), false);
 	if (!json_i64(json_get(root, "pid"), &pid) || !json_u64(json_get(root, "startTime"), &s->start_time))
 		return rt_fail(err, EPROTO, "state.json is damaged");
 	s->pid = (pid_t)pid;

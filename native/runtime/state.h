@@ -20,7 +20,6 @@ struct state {
 	const char *id, *bundle, *rootfs, *cgroups_path, *created, *oci_version;
 	pid_t pid;           /* 0: none yet */
 	uint64_t start_time; /* of the process, field 22 of /proc/PID/stat: a reused pid has another */
-	bool own_pid_ns;     /* the container's processes end with its first */
 	const struct json *annotations;
 	const struct json *hooks; /* of config.json, for those that run after create */
 	struct json_doc *doc; /* owns the strings after state_load */
