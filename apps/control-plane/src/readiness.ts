@@ -11,7 +11,7 @@ const checkMs = 2000;
 /** Whether this replica should get requests. */
 @Injectable()
 export class Readiness {
-  private stopping = false;
+  private isStopping = false;
 
   constructor(
     @Inject(STORE) private readonly store: Store,
@@ -19,14 +19,18 @@ export class Readiness {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
+  get stopping(): boolean {
+    return this.isStopping;
+  }
+
   /** From now on the answer is no, so that balancers look elsewhere while we finish. */
   stop(): void {
-    this.stopping = true;
+    this.isStopping = true;
   }
 
   /** Throws `unavailable`, naming what is missing. */
   async assertReady(): Promise<void> {
-    if (this.stopping) throw new AppError('unavailable', 'the service is stopping');
+    if (this.isStopping) throw new AppError('unavailable', 'the service is stopping');
     const checks = { Postgres: this.store.ping(), 'the queue': this.wakeUps.ping() };
     await Promise.all(
       Object.entries(checks).map(async ([what, check]) => {

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError, hashSecret, isSecret } from '@berth/core';
 import { openQueues } from '@berth/queue';
 import { type ApiKeyStore, openStore } from '@berth/store';
@@ -73,7 +74,11 @@ async function serve(foundations: Foundations, closeFoundations: () => Promise<v
   });
   const server = app.getHttpServer() as unknown as Server;
   app.get(LinkServer).attach(server);
-  const routes = observeHttp(app.getHttpAdapter().getInstance() as unknown as FastifyInstance, app.get(Metrics), logger);
+  const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
+  const routes = observeHttp(fastify, app.get(Metrics), logger);
+  fastify.addHook('onSend', async (_request, reply) => {
+    if (app.get(Readiness).stopping) reply.header('connection', 'close');
+  });
   observeService(app);
   const placeRuns = app.get(PlaceRuns);
   await app.get(Signals).start();
@@ -87,6 +92,7 @@ async function serve(foundations: Foundations, closeFoundations: () => Promise<v
     // Balancers first, then those who would wait for us, then the doors; what is under way ends before what it stands on is closed.
     app.get(Readiness).stop();
     app.get(OpenStreams).stop();
+    await sleep(config.drainMs);
     await Promise.all([app.close(), app.get(LinkServer).stop()]);
     await sweeper.stop();
     await app.get(WakeUps).stop();

@@ -37,6 +37,8 @@ describe('a problem', () => {
     [Object.assign(new Error('big'), { code: 'FST_ERR_CTP_BODY_TOO_LARGE', statusCode: 413 }), 'payloadTooLarge'],
     [Object.assign(new Error('type'), { code: 'FST_ERR_CTP_INVALID_MEDIA_TYPE', statusCode: 415 }), 'unsupportedMediaType'],
     [Object.assign(new Error('other'), { code: 'FST_ERR_SOMETHING', statusCode: 400 }), 'invalidRequest'],
+    [new Error('Connection terminated unexpectedly'), 'unavailable'],
+    [new Error('timeout exceeded when trying to connect'), 'unavailable'],
     [new NotFoundException(), 'notFound'],
     [new TypeError('a bug'), 'internal'],
     ['a string', 'internal'],

@@ -45,9 +45,10 @@ export function toAppError(error: unknown): AppError {
   if (typeof code === 'string') {
     const known = frameworkErrors[code];
     if (known !== undefined) return new AppError(known[0], known[1], {}, { cause: error });
-    if (outages.test(code)) return new AppError('unavailable', 'the database cannot be reached now', {}, { cause: error });
+    if (outages.test(code)) return unavailable(error);
     if (code.startsWith('FST_ERR_') && typeof statusCode === 'number') return fromStatus(statusCode, error);
   }
+  if (error instanceof Error && lostConnections.test(error.message)) return unavailable(error);
   // secure-json-parse and JSON.parse throw these while a body is read, with the status already on them.
   if (error instanceof SyntaxError && statusCode === 400) {
     return new AppError('invalidRequest', 'the body is not valid JSON', {}, { cause: error });
@@ -65,6 +66,14 @@ const frameworkErrors: Readonly<Record<string, readonly [AppErrorCode, string]>>
 
 // Node's connection errors, and the SQLSTATE classes and codes of a server that is gone, starting, stopping or full.
 const outages = /^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|08\w{3}|57P0[1-5]|53300|P1001|P1002|P1017|P2024)$/;
+
+// What pg says, without a code, of a connection that broke or did not come about.
+const lostConnections =
+  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Cannot use a pool after)/;
+
+function unavailable(cause: unknown): AppError {
+  return new AppError('unavailable', 'the database cannot be reached now', {}, { cause });
+}
 
 function fromStatus(status: number, cause: unknown): AppError {
   if (status === 404) return new AppError('notFound', 'there is no such route', {}, { cause });

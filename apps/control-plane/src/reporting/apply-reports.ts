@@ -33,15 +33,16 @@ export class ApplyReports {
     this.wakeUps.admitted(admitted);
     // An ended attempt leaves room, and a retry may want it.
     if (reports.some(endsAttempt)) this.wakeUps.capacityFreed();
-    this.count(reports, outcomes);
+    this.count(reports, outcomes, new Set(changed));
     return { acks: outcomes, stop };
   }
 
-  private count(reports: readonly Report[], outcomes: AppliedReports['acks']): void {
+  private count(reports: readonly Report[], outcomes: AppliedReports['acks'], changed: ReadonlySet<string>): void {
     const applied = new Set(outcomes.flatMap(({ id, outcome }) => (outcome === 'applied' ? [id] : [])));
     for (const report of reports) {
       this.metrics.reports.inc({ kind: report.kind, outcome: applied.has(report.id) ? 'applied' : 'stale' });
-      if (report.kind !== 'exited' || !applied.has(report.id)) continue;
+      // An exit that is told twice was one exit.
+      if (report.kind !== 'exited' || !applied.has(report.id) || !changed.has(report.runId)) continue;
       const { peakMemoryBytes, cpuTimeUs } = report.exit;
       if (peakMemoryBytes !== null) this.metrics.runPeakMemory.observe(peakMemoryBytes);
       if (cpuTimeUs !== null) this.metrics.runCpuTime.observe(cpuTimeUs / 1e6);

@@ -180,7 +180,8 @@ async function blob(client: RegistryClient, reference: { registry: string; repos
 async function startRegistryProcess(databaseUrl: string, secret: string): Promise<{ url: string; stop(): Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'berth-control-plane-registry-'));
   const main = fileURLToPath(new URL('../../../registry/dist/main.js', import.meta.url));
-  const child = spawn(process.execPath, [main], {
+  // A test run that is killed must not leave it behind.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, main], {
     env: {
       ...process.env,
       BERTH_DATABASE_URL: databaseUrl,

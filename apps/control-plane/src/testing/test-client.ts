@@ -22,6 +22,11 @@ export class TestClient {
     readonly key: string | null,
   ) {}
 
+  /** The same key at another replica. */
+  at(url: string): TestClient {
+    return new TestClient(url, this.key);
+  }
+
   get(path: string, headers: Record<string, string> = {}): Promise<Answer> {
     return this.send('GET', path, undefined, headers);
   }

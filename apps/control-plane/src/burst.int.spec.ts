@@ -1,0 +1,73 @@
+import { eventually } from '@berth/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ServiceUnderTest } from './testing/service-under-test.js';
+
+/*
+ * Bounded here so that every test run can afford it. The long form, 20 times 500 submissions:
+ *   BERTH_BURST_ROUNDS=20 BERTH_BURST_SIZE=500 npx vitest run apps/control-plane/dist/burst
+ */
+const rounds = Number(process.env.BERTH_BURST_ROUNDS ?? 2);
+const size = Number(process.env.BERTH_BURST_SIZE ?? 120);
+const quota = 10;
+
+describe(`${size} submissions at once at a quota of ${quota}`, () => {
+  let service: ServiceUnderTest;
+
+  beforeAll(async () => {
+    service = await ServiceUnderTest.start('postgres');
+    const second = await service.addReplica();
+    await service.agent({ cpuMillis: 100_000, memoryBytes: 1024 ** 4 });
+    await service.agent({ cpuMillis: 100_000, memoryBytes: 1024 ** 4 }, second.url);
+  });
+  afterAll(() => service.close());
+
+  it.each(Array.from({ length: rounds }, (_, i) => i + 1))(
+    'never hold an eleventh reservation, and all finish, round %d',
+    async () => {
+      const tenant = await service.tenant({ concurrentRuns: quota, cpuMillis: 1_000_000, memoryBytes: 1024 ** 4 });
+      const running = new Set<string>();
+      let most = 0;
+      for (const peer of service.peers) {
+        const { behaviour } = peer;
+        peer.behaviour = async (self, assignment) => {
+          running.add(assignment.runId);
+          most = Math.max(most, running.size);
+          // What the node no longer counts as running it has not reported yet, so the store cannot have given its place away before.
+          running.delete(assignment.runId);
+          await behaviour(self, assignment);
+        };
+      }
+      let mostUsed = 0;
+      let watching = true;
+      const watcher = (async () => {
+        while (watching) mostUsed = Math.max(mostUsed, (await service.store.tenants.find(tenant.id))?.used.concurrentRuns ?? 0);
+      })();
+
+      const urls = service.replicas.map(({ url }) => url);
+      const answers = await Promise.all(
+        Array.from({ length: size }, (_, i) =>
+          tenant.api.at(urls[i % urls.length] ?? service.url).post('/v1/runs', { image: tenant.image, resources: { cpuMillis: 100 } }),
+        ),
+      );
+      expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201]));
+      expect(new Set(answers.map(({ json }) => json.id)).size).toBe(size);
+
+      await eventually(
+        async () => {
+          const { items } = (await tenant.api.get('/v1/runs?limit=1&state=queued')).json;
+          expect(items).toEqual([]);
+          expect((await tenant.api.get('/v1/tenant')).json.used).toEqual({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0 });
+        },
+        { timeoutMs: 240_000, intervalMs: 250 },
+      );
+      watching = false;
+      await watcher;
+      expect(mostUsed).toBe(quota);
+      expect(most).toBeLessThanOrEqual(quota);
+      const ended = await Promise.all(answers.map(async ({ json }) => (await tenant.api.get(`/v1/runs/${json.id}`)).json));
+      expect(new Set(ended.map(({ state, attempts }) => `${state} ${attempts.length}`))).toEqual(new Set(['succeeded 1']));
+      for (const { used, sum } of await service.store.tenants.recount()) expect(used).toEqual(sum);
+    },
+    300_000,
+  );
+});
