@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import type { PlacementPolicy } from '@berth/core';
 import { z } from 'zod';
 
 /** The injection token of `Config`. */
@@ -50,6 +51,7 @@ const environment = z.object({
   BERTH_DEFAULT_QUOTA_RUNS: whole(10),
   BERTH_DEFAULT_QUOTA_CPU_MILLIS: whole(10_000),
   BERTH_DEFAULT_QUOTA_MEMORY_BYTES: whole(10 * GiB),
+  BERTH_PLACEMENT: z.enum(['spread', 'pack']).default('spread'),
   BERTH_DRAIN_MS: z.coerce.number().int().min(0).max(60_000).default(250),
   BERTH_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
@@ -95,6 +97,7 @@ export interface Config {
     readonly stopGraceMs: number;
     readonly quota: { readonly concurrentRuns: number; readonly cpuMillis: number; readonly memoryBytes: number };
   };
+  readonly placement: PlacementPolicy;
   /** How long a replica that was told to stop still takes connections: those that are on their way must not be cut. */
   readonly drainMs: number;
   readonly logLevel: string;
@@ -149,6 +152,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
         memoryBytes: e.BERTH_DEFAULT_QUOTA_MEMORY_BYTES,
       },
     },
+    placement: e.BERTH_PLACEMENT,
     drainMs: e.BERTH_DRAIN_MS,
     logLevel: e.BERTH_LOG_LEVEL,
   };

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Fleet, type FleetNode, fitScore, type NodeState, type PlacementRequest, place } from './place.js';
+import { type Fleet, type FleetNode, fitScore, type NodeState, type PlacementPolicy, type PlacementRequest, place } from './place.js';
 
 const states: readonly NodeState[] = ['ready', 'lost', 'draining', 'dead'];
 const node = fc.record({
@@ -24,6 +24,8 @@ const runs: fc.Arbitrary<PlacementRequest[]> = fc
   .array(fc.record({ cpuMillis: fc.integer({ min: 1, max: 2000 }), memoryBytes: fc.integer({ min: 1, max: 2000 }) }), { maxLength: 20 })
   .map((requests) => requests.map((request, i) => ({ runId: `run_${i}`, ...request })));
 
+const policy = fc.constantFrom<PlacementPolicy>('spread', 'pack');
+
 function ready(id: string, cpuMillis: number, memoryBytes: number, used = 0): FleetNode {
   return { id, state: 'ready', cpuMillis, memoryBytes, reserved: { cpuMillis: used, memoryBytes: used, runs: 0 } };
 }
@@ -31,8 +33,8 @@ function ready(id: string, cpuMillis: number, memoryBytes: number, used = 0): Fl
 describe('placement', () => {
   it('answers for every run once, and never takes more than a node has', () => {
     fc.assert(
-      fc.property(fleet, runs, (view, requests) => {
-        const { placements, unplaced } = place(view, requests);
+      fc.property(fleet, runs, policy, (view, requests, by) => {
+        const { placements, unplaced } = place(view, requests, by);
         const answered = [...placements, ...unplaced].map((answer) => answer.runId);
         expect(answered.toSorted()).toEqual(requests.map((run) => run.runId).toSorted());
         for (const target of view.nodes) {
@@ -48,7 +50,7 @@ describe('placement', () => {
 
   it('leaves the first run unplaced only if no ready node has room for it', () => {
     fc.assert(
-      fc.property(fleet, runs, (view, requests) => {
+      fc.property(fleet, runs, policy, (view, requests, by) => {
         const first = requests[0];
         fc.pre(first !== undefined);
         const hasRoom = view.nodes.some(
@@ -57,30 +59,37 @@ describe('placement', () => {
             n.cpuMillis - n.reserved.cpuMillis >= first.cpuMillis &&
             n.memoryBytes - n.reserved.memoryBytes >= first.memoryBytes,
         );
-        expect(place(view, requests).placements.some((p) => p.runId === first.runId)).toBe(hasRoom);
+        expect(place(view, requests, by).placements.some((p) => p.runId === first.runId)).toBe(hasRoom);
       }),
     );
   });
 
   it('gives equal answers to equal inputs, in whatever order the nodes come, and changes neither', () => {
     fc.assert(
-      fc.property(fleet, runs, (view, requests) => {
+      fc.property(fleet, runs, policy, (view, requests, by) => {
         const before = JSON.stringify({ view, requests });
-        const answer = place(view, requests);
-        expect(place({ nodes: view.nodes.toReversed() }, requests)).toEqual(answer);
+        const answer = place(view, requests, by);
+        expect(place({ nodes: view.nodes.toReversed() }, requests, by)).toEqual(answer);
         expect(JSON.stringify({ view, requests })).toBe(before);
       }),
     );
   });
 
-  it('prefers the fuller of two nodes, and spills over to the other', () => {
-    const view = { nodes: [ready('node_a', 1000, 1000), ready('node_b', 1000, 1000, 500)] };
+  it.each([
+    ['pack', 'prefers the fuller of two nodes, and spills over to the other', ['node_b', 'node_a']],
+    ['spread', 'prefers the emptier of two nodes until both are as full', ['node_a', 'node_b']],
+  ] as const)('by "%s" %s', (by, _, expected) => {
+    const view = { nodes: [ready('node_a', 1000, 1000), ready('node_b', 1000, 1000, 300)] };
     const request = { cpuMillis: 400, memoryBytes: 400 };
-    const { placements } = place(view, [
-      { runId: 'run_1', ...request },
-      { runId: 'run_2', ...request },
-    ]);
-    expect(placements.map((p) => p.nodeId)).toEqual(['node_b', 'node_a']);
+    const { placements } = place(
+      view,
+      [
+        { runId: 'run_1', ...request },
+        { runId: 'run_2', ...request },
+      ],
+      by,
+    );
+    expect(placements.map((p) => p.nodeId)).toEqual(expected);
   });
 
   it('spreads over three nodes of unequal size, one full and one dead, to where there is room', () => {
@@ -90,6 +99,7 @@ describe('placement', () => {
     const { placements, unplaced } = place(
       view,
       [1, 2, 3].map((i) => ({ runId: `run_${i}`, cpuMillis: 500, memoryBytes: 100 })),
+      'spread',
     );
     expect(placements.map((p) => p.nodeId)).toEqual(['node_small', 'node_small']);
     expect(unplaced).toEqual([{ runId: 'run_3', reason: 'cpuMillis: no node has enough free' }]);
@@ -104,7 +114,7 @@ describe('placement', () => {
     [[ready('node_a', 1000, 9000, 1)], 'cpuMillis: no node has enough free'],
     [[ready('node_a', 9000, 1000, 1)], 'memoryBytes: no node has enough free'],
   ])('names the exhausted dimension (%#)', (nodes, reason) => {
-    const { unplaced } = place({ nodes }, [{ runId: 'run_1', cpuMillis: 1000, memoryBytes: 1000 }]);
+    const { unplaced } = place({ nodes }, [{ runId: 'run_1', cpuMillis: 1000, memoryBytes: 1000 }], 'spread');
     expect(unplaced).toEqual([{ runId: 'run_1', reason }]);
   });
 

@@ -37,6 +37,12 @@ export interface PlacementDecision {
   readonly unplaced: readonly Unplaced[];
 }
 
+/**
+ * `spread`: the node that stays emptiest, so that containers share their machine with few. `pack`: the node that becomes fullest, so that large runs
+ * find room and idle machines can be taken away.
+ */
+export type PlacementPolicy = 'spread' | 'pack';
+
 interface Room {
   readonly node: FleetNode;
   cpuMillis: number;
@@ -44,10 +50,10 @@ interface Room {
 }
 
 /**
- * Chooses a node for each run, in the order given, best fit first: each placement takes its room before the next run is looked at.
+ * Chooses a node for each run, in the order given, the best by `policy`: each placement takes its room before the next run is looked at.
  * Only ready nodes count.
  */
-export function place(fleet: Fleet, runs: readonly PlacementRequest[]): PlacementDecision {
+export function place(fleet: Fleet, runs: readonly PlacementRequest[], policy: PlacementPolicy): PlacementDecision {
   const rooms: Room[] = fleet.nodes
     .filter((node) => node.state === 'ready')
     .map((node) => ({
@@ -60,7 +66,7 @@ export function place(fleet: Fleet, runs: readonly PlacementRequest[]): Placemen
   const placements: Placement[] = [];
   const unplaced: Unplaced[] = [];
   for (const run of runs) {
-    const room = bestRoom(rooms, run);
+    const room = bestRoom(rooms, run, policy);
     if (room === null) {
       unplaced.push({ runId: run.runId, reason: refusal(rooms, run) });
       continue;
@@ -84,12 +90,13 @@ export function fitScore(
   return Math.min(18, Math.max(0, 20 - total));
 }
 
-function bestRoom(rooms: readonly Room[], run: PlacementRequest): Room | null {
+function bestRoom(rooms: readonly Room[], run: PlacementRequest, policy: PlacementPolicy): Room | null {
   let best: Room | null = null;
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const room of rooms) {
     if (room.cpuMillis < run.cpuMillis || room.memoryBytes < run.memoryBytes) continue;
-    const score = fitScore(room.node, { cpuMillis: room.cpuMillis - run.cpuMillis, memoryBytes: room.memoryBytes - run.memoryBytes });
+    const fit = fitScore(room.node, { cpuMillis: room.cpuMillis - run.cpuMillis, memoryBytes: room.memoryBytes - run.memoryBytes });
+    const score = policy === 'pack' ? fit : -fit;
     if (score > bestScore) {
       best = room;
       bestScore = score;

@@ -98,7 +98,7 @@ export class StoreFixture {
   async schedule(limit = 100): Promise<Map<string, { nodeId: string; lease: LeaseRow }>> {
     const now = new Date();
     const view = await this.store.runs.placementView(limit, now);
-    const decision = place(view.fleet, view.runs);
+    const decision = place(view.fleet, view.runs, 'pack');
     const placed = await this.store.runs.commitPlacements([...decision.placements] as Placement[], [...decision.unplaced], now);
     return new Map(placed.map((placement) => [placement.lease.runId, placement]));
   }

@@ -1,6 +1,7 @@
 import { place } from '@berth/core';
 import { RunStore } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
+import { CONFIG, type Config } from '../config.js';
 import { NodeLinks } from '../fleet/node-links.js';
 import { Metrics } from '../metrics/metrics.js';
 import { RunChanges } from '../reporting/run-changes.js';
@@ -21,6 +22,7 @@ export class PlaceRuns {
     private readonly links: NodeLinks,
     private readonly changes: RunChanges,
     private readonly metrics: Metrics,
+    @Inject(CONFIG) private readonly config: Config,
   ) {}
 
   /** Resolves after a pass that began after the call. */
@@ -38,7 +40,7 @@ export class PlaceRuns {
       const now = new Date();
       const view = await this.runs.placementView(batchSize, now);
       if (view.runs.length === 0) return;
-      const decision = place(view.fleet, view.runs);
+      const decision = place(view.fleet, view.runs, this.config.placement);
       const placed = await this.runs.commitPlacements([...decision.placements], [...decision.unplaced], now);
       this.metrics.placements.inc({ outcome: 'placed' }, placed.length);
       this.metrics.placements.inc({ outcome: 'noRoom' }, decision.unplaced.length);
