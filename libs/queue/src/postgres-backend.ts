@@ -8,6 +8,14 @@ const bull = withBackend(createPostgresBackend);
 // Undefined table, function, and schema.
 const goneCodes = new Set(['42P01', '42883', '3F000']);
 
+/** A lost session is told twice, to whoever waits for an answer and as an event; unheard, the event would end the process, and BullMQ hears it not always. */
+class CalmClient extends pg.Client {
+  constructor(config?: string | pg.ClientConfig) {
+    super(config);
+    this.on('error', () => {});
+  }
+}
+
 /** BullMQ on Postgres, in a schema of its own. */
 export class PostgresBackend implements BullBackend {
   constructor(
@@ -49,7 +57,7 @@ export class PostgresBackend implements BullBackend {
   }
 
   private connection(max: number) {
-    return { connectionString: this.url, schema: this.schema, max, connectionTimeoutMillis: 2000, keepAlive: true };
+    return { connectionString: this.url, schema: this.schema, max, connectionTimeoutMillis: 2000, keepAlive: true, Client: CalmClient };
   }
 }
 

@@ -6,8 +6,8 @@ export type Queryable = pg.Pool | pg.PoolClient;
 const int8 = 20;
 
 /**
- * A pool whose bigints are numbers: every amount that Berth stores is below 2^53. A lost idle connection is no event of its own: the next
- * statement opens another or fails.
+ * A pool whose bigints are numbers: every amount that Berth stores is below 2^53. A lost connection fails the statement that used it and is no event of
+ * its own, whether idle or not: unheard, the event would end the process.
  */
 export function openPool(url: string, poolSize: number): pg.Pool {
   const pool = new pg.Pool({
@@ -24,6 +24,7 @@ export function openPool(url: string, poolSize: number): pg.Pool {
     },
   });
   pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 

