@@ -7,12 +7,12 @@ import { digestOf } from '@berth/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type BuiltImage, buildImage } from '../build/build-image.js';
 import { type BuiltLayer, buildLayer, type LayerEntry } from '../build/build-layer.js';
-import { ImageError } from '../image-error.js';
 import { MEDIA_TYPES } from '../registry/media-types.js';
 import { RegistryClient } from '../registry/registry-client.js';
 import { HostileRegistry } from '../testing/hostile-registry.js';
 import { incompressible } from '../testing/incompressible.js';
 import { isRoot, nativeProgram } from '../testing/native-program.js';
+import { codeOf } from '../testing/registry-fixture.js';
 import { ContentStore } from './content-store.js';
 import { ImagePuller, type PullLimits } from './image-puller.js';
 import { LayerProgram } from './layer-program.js';
@@ -63,16 +63,6 @@ describe.skipIf(!isRoot)('pulling an image', () => {
       { reference: `${(options.from ?? registry).host}/team/app:latest`, digest },
       { client: clientOf(options.as), platform, signal: options.signal },
     );
-
-  const codeOf = async (operation: Promise<unknown>): Promise<string> => {
-    try {
-      await operation;
-      return 'no error';
-    } catch (error) {
-      if (error instanceof ImageError) return error.code;
-      throw error;
-    }
-  };
 
   const onDisk = async () => ({
     layers: await readdir(join(dir, 'store/layers')),

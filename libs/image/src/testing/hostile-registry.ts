@@ -1,5 +1,4 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { digestOf } from '@berth/core';
 import type { BuiltImage } from '../build/build-image.js';
 
@@ -45,7 +44,7 @@ export class HostileRegistry {
 
   /** Host and port, usable as the registry of a reference. */
   get host(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `127.0.0.1:${(this.#server.address() as { port: number }).port}`;
   }
 
   get url(): string {
