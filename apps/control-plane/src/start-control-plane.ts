@@ -14,7 +14,7 @@ import { OpenStreams } from './http/open-streams.js';
 import type { ServedRoutes } from './http/served-routes.js';
 import { createHttpAdapter } from './http/server.js';
 import { type Logger, nestLogger } from './logger.js';
-import { serverUrl, startAdminServer } from './metrics/admin-server.js';
+import { type AdminServer, serverUrl, startAdminServer } from './metrics/admin-server.js';
 import { Metrics } from './metrics/metrics.js';
 import { observeService } from './metrics/observe-service.js';
 import { Signals } from './queue/signals.js';
@@ -52,17 +52,11 @@ export async function startControlPlane(config: Config, logger: Logger): Promise
     store: config.redisUrl === null ? { postgresUrl: config.databaseUrl } : { redisUrl: config.redisUrl },
     onError: (error) => logger.warn({ err: error }, 'queue'),
   });
-  const close = async (): Promise<void> => {
+  const { relay, wakeQueue } = queues;
+  return serve({ config, logger, store, relay, wakeQueue: config.queue ? wakeQueue : null }, async () => {
     await queues.close();
     await store.close();
-  };
-  try {
-    const { relay, wakeQueue } = queues;
-    return await serve({ config, logger, store, relay, wakeQueue: config.queue ? wakeQueue : null }, close);
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  });
 }
 
 async function serve(foundations: Foundations, closeFoundations: () => Promise<void>): Promise<ControlPlane> {
@@ -81,32 +75,40 @@ async function serve(foundations: Foundations, closeFoundations: () => Promise<v
   });
   observeService(app);
   const placeRuns = app.get(PlaceRuns);
-  await app.get(Signals).start();
-  await app.get(WakeUps).start(() => placeRuns.execute());
   const sweeper = createSweeper(app, config, logger);
-  if (config.sweeper) sweeper.start();
-  const admin = await startAdminServer(config.admin, app.get(Metrics), app.get(Readiness));
-  await app.listen(config.listen.port, config.listen.host);
-
+  let admin: AdminServer | null = null;
   const stop = async (): Promise<void> => {
     // Balancers first, then those who would wait for us, then the doors; what is under way ends before what it stands on is closed.
     app.get(Readiness).stop();
     app.get(OpenStreams).stop();
-    await sleep(config.drainMs);
+    if (server.listening) await sleep(config.drainMs);
     await Promise.all([app.close(), app.get(LinkServer).stop()]);
     await sweeper.stop();
     await app.get(WakeUps).stop();
     await placeRuns.settled();
-    await admin.close();
+    await admin?.close();
     await closeFoundations();
   };
+  try {
+    await app.get(Signals).start();
+    await app.get(WakeUps).start(() => placeRuns.execute());
+    if (config.sweeper) sweeper.start();
+    admin = await startAdminServer(config.admin, app.get(Metrics), app.get(Readiness));
+    await app.listen(config.listen.port, config.listen.host);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
   let stopped: Promise<void> | null = null;
   return {
     url: serverUrl(config.listen.tls === null ? 'http' : 'https', server, config.listen.host),
     adminUrl: admin.url,
     config,
     routes,
-    close: () => (stopped ??= stop()),
+    close: () => {
+      stopped ??= stop();
+      return stopped;
+    },
   };
 }
 

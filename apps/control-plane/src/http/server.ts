@@ -15,7 +15,6 @@ const jsonDepthMax = 32;
 export function createHttpAdapter(config: Config): FastifyAdapter {
   const options: FastifyServerOptions = {
     bodyLimit: bodyLimitBytes,
-    connectionTimeout: 0,
     requestTimeout: 30_000,
     keepAliveTimeout: 72_000,
     genReqId: requestId,
