@@ -45,7 +45,7 @@ export class Agent {
 
   /** Joins where it must, takes up what an earlier agent left, and connects. Throws when this machine cannot hold containers as promised. */
   static async start(config: AgentConfig, log: Logger, signal: AbortSignal): Promise<Agent> {
-    await mkdir(join(config.directory, 'containers'), { recursive: true, mode: 0o711 });
+    await mkdir(join(config.directory, 'containers'), { recursive: true, mode: 0o700 });
     const release = await claimDirectory(config.directory);
     const host = await readHostFacts();
     const seccomp = await loadSeccompProfile(config.nativeDir);

@@ -4,6 +4,10 @@ import { readConfig } from './config.js';
 
 const config = readConfig(process.env);
 const log = pino({ name: 'node-agent', level: config.logLevel }, pino.destination(2));
+const { protocol, hostname } = new URL(config.url);
+if (protocol === 'http:' && !['127.0.0.1', 'localhost', '[::1]'].includes(hostname)) {
+  log.warn({ url: config.url }, 'the credential of this node crosses the network in clear: give the control plane TLS');
+}
 const stopping = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stopping.abort());
 

@@ -120,6 +120,39 @@ describe.skipIf(missing !== null)(`an agent that dies, pauses or loses its link$
     await node.idle();
   });
 
+  it('remembers without its spool that it gave an attempt up', async () => {
+    node.server.reportOutcome = null;
+    let open = (): void => {};
+    node.registry.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const assignment = node.assignment({ command: ['/bin/true'] });
+    node.server.assign(assignment);
+    await eventually(() => node.registry.blobRequests > 0, 'the pull begins');
+    node.server.stop(assignment, 'canceled', 1000);
+    await node.ended(assignment);
+    await node.agent?.end('SIGKILL');
+    await rm(join(node.directory, 'agent/reports.spool'));
+    open();
+    node.server.reports.splice(0);
+    node.server.reportOutcome = 'applied';
+    await node.startAgent();
+    expect((await node.ended(assignment)).reports.map(({ kind }) => kind)).toEqual(['stopped']);
+  });
+
+  it('starts a later attempt of a run only when the earlier one is gone', async () => {
+    const first = await start("trap '' TERM; while :; do sleep 0.05; done");
+    const second = { ...first, attempt: 2, epoch: 2, spec: { ...first.spec, command: ['/bin/echo', 'second'] } };
+    node.server.withdraw(first);
+    node.server.assign(second);
+    await node.running(second);
+    expect(await processesOf(`${first.runId}-1`)).toEqual([]);
+    expect((await node.ended(second)).output).toBe('second\n');
+    node.server.send({ type: 'assign', assignments: [first] });
+    await node.run('true');
+    expect(node.server.reportsOf(first).map(({ kind }) => kind)).toEqual(['preparing', 'running']);
+  });
+
   it('kills a container whose report is stale', async () => {
     node.server.reportOutcome = 'stale';
     const assignment = node.assignment({ command: ['/bin/sleep', '60'] });
@@ -185,7 +218,7 @@ describe.skipIf(missing !== null)(`an agent that dies, pauses or loses its link$
     const assignment = await start('sleep 60');
     await node.agent?.end('SIGKILL');
     const directory = join(node.directory, 'agent/containers', `${assignment.runId}-1`);
-    await rm(join(directory, 'assignment.json'));
+    for (const name of ['start.json', 'assignment.json']) await rm(join(directory, name));
     node.server.withdraw(assignment);
     await node.startAgent();
     expect(await processesOf(assignment.runId)).toEqual([]);

@@ -26,6 +26,7 @@ export class CliContainerRuntime extends ContainerRuntime {
     try {
       const child = spawn(this.program, ['--root', this.root, '--log', log, '--log-format', 'json', 'create', '--bundle', bundle, id], {
         cwd: '/',
+        env: { PATH: process.env.PATH },
         stdio: 'ignore',
         timeout: commandTimeoutMs,
         killSignal: 'SIGKILL',
@@ -80,7 +81,7 @@ export class CliContainerRuntime extends ContainerRuntime {
       execFile(
         this.program,
         ['--root', this.root, ...args],
-        { cwd: '/', timeout: commandTimeoutMs, killSignal: 'SIGKILL', maxBuffer: 4 * 1024 * 1024 },
+        { cwd: '/', env: { PATH: process.env.PATH }, timeout: commandTimeoutMs, killSignal: 'SIGKILL', maxBuffer: 4 * 1024 * 1024 },
         (error, stdout, stderr) => {
           if (error === null) resolve(stdout);
           else reject(new RuntimeError(lastLine(stderr) || error.message, { cause: error }));

@@ -16,7 +16,9 @@ export class SpawnShimLauncher extends ShimLauncher {
   override launch(launch: ShimLaunch): Promise<ShimStarted> {
     return new Promise((resolve, reject) => {
       // A session of its own: a Ctrl-C for the agent's terminal must not reach a shim that has not detached yet.
-      const child = spawn(this.shim, shimArguments(launch), { cwd: '/', detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+      // And an environment of its own: the agent's holds secrets, and the shim hands its own to the runtime.
+      const env = { PATH: process.env.PATH };
+      const child = spawn(this.shim, shimArguments(launch), { cwd: '/', detached: true, env, stdio: ['ignore', 'pipe', 'pipe'] });
       let answer = '';
       let complaint = '';
       const timer = setTimeout(() => {

@@ -30,7 +30,7 @@ export interface AttemptRecord {
   readonly slot: number;
 }
 
-/** The files of one attempt. Only root may look inside; a container's ids may pass through to what is mounted from here. */
+/** The files of one attempt. Only root may look inside: the runtime opens what it mounts before it gives up being root. */
 export class AttemptDirectory {
   readonly path: string;
   readonly bundle: string;
@@ -44,8 +44,7 @@ export class AttemptDirectory {
 
   /** Creates the directory, empty; one that is there already stays as it is. */
   async create(): Promise<void> {
-    // Mode 0711: the runtime reaches the bundle as the container's root, who is nobody here.
-    await mkdir(this.bundle, { recursive: true, mode: 0o711 });
+    await mkdir(this.bundle, { recursive: true, mode: 0o700 });
   }
 
   async writeRecord(record: AttemptRecord): Promise<void> {

@@ -14,6 +14,8 @@ export class AttemptTable {
   readonly #attempts = new Map<AttemptKey, { readonly attempt: Attempt; readonly done: Promise<void> }>();
   readonly #ended = new Set<AttemptKey>();
   readonly #paused = new AbortController();
+  /** This agent takes up nothing more; what is assigned meanwhile is assigned again to the next one. */
+  #closing = false;
 
   constructor(
     private readonly node: NodeServices,
@@ -39,7 +41,7 @@ export class AttemptTable {
     const key = attemptKey(assignment);
     const known = this.#attempts.get(key);
     if (known !== undefined) known.attempt.reassign(pullAuthorization);
-    if (known !== undefined || this.#ended.has(key) || this.#paused.signal.aborted) return;
+    if (known !== undefined || this.#ended.has(key) || this.#closing) return;
     const others = this.attempts.filter(({ lease }) => lease.runId === assignment.runId);
     if (others.some(({ lease }) => lease.epoch > assignment.epoch)) return;
     for (const older of others) older.stop({ kind: 'forget' });
@@ -70,6 +72,7 @@ export class AttemptTable {
 
   /** Stops every container; resolves when all are gone from this machine and reported as far as the control plane listens, or after `limitMs`. */
   async stopAll(graceMs: number, limitMs: number): Promise<void> {
+    this.#closing = true;
     for (const { attempt } of this.#attempts.values()) attempt.stop({ kind: 'stop', graceMs });
     const all = Promise.all([...this.#attempts.values()].map(({ done }) => done));
     let timer: NodeJS.Timeout | undefined;
@@ -84,6 +87,7 @@ export class AttemptTable {
 
   /** Leaves every attempt where it is, once the step under way is done; containers run on. */
   async pause(): Promise<void> {
+    this.#closing = true;
     this.#paused.abort();
     await Promise.all([...this.#attempts.values()].map(({ done }) => done));
   }

@@ -140,7 +140,8 @@ export class Attempt {
 
   private fail(step: Step, error: unknown): void {
     const failure = AttemptFailure.from(error);
-    this.log.warn({ err: error, step: step.kind, code: failure.failure.code, blame: failure.failure.blame }, 'the attempt failed');
-    this.#facts = { ...this.#facts, failure: { kind: 'failed', failure: failure.failure, retryable: failure.retryable } };
+    const { code, message, blame } = failure.failure;
+    this.log.warn({ step: step.kind, code, blame, message, cause: String(failure.cause ?? '') }, 'the attempt failed');
+    this.#facts = { ...this.#facts, verdict: { kind: 'failed', failure: failure.failure, retryable: failure.retryable } };
   }
 }

@@ -1,18 +1,19 @@
 import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { SIGKILL } from '@berth/core';
 import { ShimSocket, ShimSocketError } from '@berth/runtime';
 import type { ExitRecord } from '@berth/wire';
 import type { Attempt, StepExecutors } from './attempt.js';
+import { destroyContainer } from './destroy-container.js';
 import type { NodeServices } from './node-services.js';
 import { reportId } from './report-id.js';
 import type { Outcome } from './steps.js';
 
 /** The shim deletes the container and ends; after so long it is made to. */
 const shimEndMs = 15_000;
-const firstPollMs = 2;
-const lastPollMs = 100;
 /** Between looks at a shim that lives but whose socket cannot be reached. */
 const lostSocketMs = 200;
+const stopTries = 3;
 
 export type EndKinds =
   | 'stopContainer'
@@ -35,11 +36,9 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
   return {
     async stopContainer(step, attempt) {
       if (step.report) void node.spool.append({ ...attempt.lease, id: reportId(attempt.lease, 'stopping'), kind: 'stopping' });
-      try {
-        await new ShimSocket(attempt.directory.shim.socketPath).stop(step.graceMs);
-      } catch (error) {
-        // A shim that has ended has nothing left to stop; `awaitExit` finds out how it ended.
-        if (!(error instanceof ShimSocketError) || (await attempt.directory.shim.isShimAlive())) throw error;
+      if (!(await askToStop(attempt, step.graceMs))) {
+        attempt.log.error('the shim does not answer: its container is killed');
+        await node.runtime.kill(attempt.key, SIGKILL, { all: true });
       }
       return { stopGraceMs: step.graceMs };
     },
@@ -49,7 +48,7 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
       if (exit !== null) return { container: 'exited', exit };
       // Nobody holds the container any more: it must not run on while another attempt may start.
       await node.runtime.delete(attempt.key, { force: true });
-      return { container: 'exited', failure: lost };
+      return { container: 'exited', verdict: lost };
     },
 
     async reportOutcome(step, attempt) {
@@ -62,8 +61,7 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
     },
 
     async deleteContainer(_, attempt) {
-      await endShim(attempt);
-      if ((await node.runtime.list()).includes(attempt.key)) await node.runtime.delete(attempt.key, { force: true });
+      await destroyContainer(node, attempt, shimEndMs);
       return { container: 'deleted' };
     },
 
@@ -113,16 +111,19 @@ async function waitForExit(attempt: Attempt, signal: AbortSignal): Promise<ExitR
   }
 }
 
-async function endShim(attempt: Attempt): Promise<void> {
-  const deadline = Date.now() + shimEndMs;
-  for (let pollMs = firstPollMs; await attempt.directory.shim.isShimAlive(); pollMs = Math.min(pollMs * 2, lastPollMs)) {
-    if (Date.now() > deadline) {
-      const shim = await attempt.directory.shim.shim();
-      attempt.log.error({ pid: shim?.pid }, 'the shim does not end and is killed');
-      if (shim !== null) process.kill(shim.pid, 'SIGKILL');
+/** False when a live shim takes no word. One that has ended has nothing left to stop: `awaitExit` finds out how it ended. */
+async function askToStop(attempt: Attempt, graceMs: number): Promise<boolean> {
+  for (let tries = 0; tries < stopTries; tries++) {
+    try {
+      await new ShimSocket(attempt.directory.shim.socketPath).stop(graceMs);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ShimSocketError)) throw error;
+      if (!(await attempt.directory.shim.isShimAlive())) return true;
     }
-    await sleep(pollMs);
+    await sleep(lostSocketMs);
   }
+  return false;
 }
 
 async function logBytes(attempt: Attempt): Promise<number> {

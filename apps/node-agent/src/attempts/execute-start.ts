@@ -5,12 +5,15 @@ import { pullFailure } from '../images/image-source.js';
 import { writeBundle } from '../sandbox/write-bundle.js';
 import type { Attempt, StepExecutors } from './attempt.js';
 import { AttemptFailure } from './attempt-failure.js';
+import { destroyContainer } from './destroy-container.js';
 import type { NodeServices } from './node-services.js';
 import { reportId } from './report-id.js';
 import { startRefusal } from './start-refusal.js';
 
 const leasePollMs = 50;
 const predecessorPollMs = 20;
+/** A shim that has told of its failure has cleaned up and is about to end. */
+const failedShimMs = 1_000;
 const assignmentPollMs = 200;
 /** How long a connected control plane may take to send again what this node holds. */
 const assignmentWaitMs = 60_000;
@@ -133,8 +136,9 @@ async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Pr
     });
   } catch (error) {
     if (!(error instanceof ShimLaunchError)) throw error;
+    // A shim that gave no answer may still start its container: it must be gone before anybody hears of a failure.
+    await destroyContainer(node, attempt, failedShimMs);
     const refusal = startRefusal(error.message);
-    attempt.log.warn({ err: error }, 'the container did not start');
     if (refusal !== null) throw AttemptFailure.refused(refusal, { cause: error });
     const failure = { code: 'startFailed', message: 'the node could not start the container', blame: 'platform' } as const;
     throw new AttemptFailure(failure, true, { cause: error });

@@ -68,7 +68,7 @@ describe('the steps of an attempt', () => {
 
   it("report the kernel's word, whatever was asked for", () => {
     for (const target of [run, stop]) {
-      expect(planSteps({ ...untouched, ...prepared, container: 'exited', exit, failure }, target)[0]).toEqual({
+      expect(planSteps({ ...untouched, ...prepared, container: 'exited', exit, verdict: failure }, target)[0]).toEqual({
         kind: 'reportOutcome',
         outcome: { kind: 'exited', exit },
       });
@@ -76,8 +76,8 @@ describe('the steps of an attempt', () => {
   });
 
   it('report a failure and clean up after it', () => {
-    expect(planSteps({ ...untouched, recorded: true, failure }, run)[0]).toEqual({ kind: 'reportOutcome', outcome: failure });
-    expect(kinds({ recorded: true, failure })).toEqual(['reportOutcome', ...ending]);
+    expect(planSteps({ ...untouched, recorded: true, verdict: failure }, run)[0]).toEqual({ kind: 'reportOutcome', outcome: failure });
+    expect(kinds({ recorded: true, verdict: failure })).toEqual(['reportOutcome', ...ending]);
   });
 
   it('are none once the attempt is removed', () => {
@@ -97,7 +97,7 @@ const anyFacts: fc.Arbitrary<AttemptFacts> = fc
     runningReported: fc.boolean(),
     stopGraceMs: fc.option(fc.nat(2000)),
     exit: fc.constantFrom(null, exit),
-    failure: fc.constantFrom(null, failure),
+    verdict: fc.constantFrom(null, failure, { kind: 'stopped' as const }),
     outcome: fc.constantFrom('none' as const, 'spooled' as const, 'acknowledged' as const),
     logsShipped: fc.boolean(),
     removed: fc.boolean(),
@@ -105,7 +105,7 @@ const anyFacts: fc.Arbitrary<AttemptFacts> = fc
   .map((facts) => ({
     ...facts,
     // What cannot be: a container that ended without the kernel's word or a failure, a running one that has both.
-    failure: facts.container === 'exited' && facts.exit === null ? failure : facts.container === 'running' ? null : facts.failure,
+    verdict: facts.container === 'exited' && facts.exit === null ? failure : facts.container === 'running' ? null : facts.verdict,
     exit: facts.container === 'running' || facts.container === 'none' ? null : facts.exit,
     outcome: facts.container === 'running' ? 'none' : facts.container === 'deleted' && facts.outcome === 'none' ? 'spooled' : facts.outcome,
   }));

@@ -25,7 +25,7 @@ function liveSteps(facts: AttemptFacts, target: Target): readonly Step[] {
   if (facts.container === 'running') return runningSteps(facts, target);
   if (target.kind === 'forget') return [];
   if (facts.exit !== null) return [reportOutcome({ kind: 'exited', exit: facts.exit })];
-  if (facts.failure !== null) return [reportOutcome(facts.failure)];
+  if (facts.verdict !== null) return [reportOutcome(facts.verdict)];
   if (target.kind === 'stop') return [reportOutcome({ kind: 'stopped' })];
   return startingSteps(facts);
 }

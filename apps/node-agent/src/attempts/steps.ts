@@ -1,4 +1,5 @@
-import type { ExitRecord, Report } from '@berth/wire';
+import type { RunFailure } from '@berth/core';
+import type { ExitRecord } from '@berth/wire';
 
 /** One thing the agent does for an attempt, as data. */
 export type Step =
@@ -30,7 +31,7 @@ export type StepOf<K extends StepKind> = Extract<Step, { kind: K }>;
 /** How an attempt ended, as its last report says it. */
 export type Outcome =
   | { readonly kind: 'exited'; readonly exit: ExitRecord }
-  | Omit<Extract<Report, { kind: 'failed' }>, 'id' | 'runId' | 'attempt' | 'epoch'>
+  | { readonly kind: 'failed'; readonly failure: RunFailure; readonly retryable: boolean }
   | { readonly kind: 'stopped' };
 
 /** What is true of an attempt on this node. */
@@ -48,8 +49,8 @@ export interface AttemptFacts {
   readonly stopGraceMs: number | null;
   /** The kernel's word; null while there is none. */
   readonly exit: ExitRecord | null;
-  /** Why the attempt cannot go on; null while it can. */
-  readonly failure: Extract<Outcome, { kind: 'failed' }> | null;
+  /** How the attempt ends without the kernel's word: it failed, or was given up before it started. Null while it can go on. */
+  readonly verdict: Extract<Outcome, { kind: 'failed' | 'stopped' }> | null;
   readonly outcome: 'none' | 'spooled' | 'acknowledged';
   readonly logsShipped: boolean;
   readonly removed: boolean;
@@ -74,7 +75,7 @@ export const untouched: AttemptFacts = {
   runningReported: false,
   stopGraceMs: null,
   exit: null,
-  failure: null,
+  verdict: null,
   outcome: 'none',
   logsShipped: false,
   removed: false,

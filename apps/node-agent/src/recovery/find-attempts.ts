@@ -43,8 +43,7 @@ export async function findAttempts(node: NodeServices, executors: StepExecutors,
 
 async function factsOf(directory: AttemptDirectory, node: NodeServices): Promise<Partial<AttemptFacts>> {
   const outcome = await directory.outcome();
-  if (outcome?.kind === 'failed') return { recorded: true, failure: outcome };
-  if (outcome?.kind === 'stopped') return { recorded: true, outcome: 'spooled' };
+  if (outcome !== null && outcome.kind !== 'exited') return { recorded: true, verdict: outcome };
   const started = { recorded: true, announced: true, imagePulled: true, snapshot: 'mounted', bundleWritten: true } as const;
   const start = await directory.start();
   // Process ids of another boot are those of strangers.

@@ -19,6 +19,10 @@ export class AgentProcess {
   /** Starts an agent with this environment on top of the test's own; resolves when it listens. */
   static async start(env: Readonly<Record<string, string>>): Promise<AgentProcess> {
     const child = spawn(process.execPath, [program], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    // A test run that is broken off takes its agents along.
+    const takeAlong = (): boolean => child.kill('SIGKILL');
+    process.once('exit', takeAlong);
+    child.once('close', () => process.off('exit', takeAlong));
     let text = '';
     let heard = (_: number): void => {};
     let failed = (_: Error): void => {};

@@ -158,15 +158,16 @@ export class TestNode {
 
   /** Ends everything and deletes the directories; returns what is left of the node, and what went against the protocol. */
   async close(): Promise<readonly string[]> {
+    const problems: string[] = [];
     if (this.agent?.child.exitCode === null && this.agent.child.signalCode === null) {
-      await this.idle();
+      await this.idle().catch((error: Error) => problems.push(error.message, this.agent?.log.slice(-3000) ?? ''));
       await this.agent.end('SIGTERM');
     }
     await this.server.close();
     await this.registry.stop();
     const left = await eventuallyNothing(async () => [...(await this.hostState())]);
-    await rm(this.directory, { recursive: true, force: true });
-    return [...left, ...this.server.violations];
+    if (left.length === 0) await rm(this.directory, { recursive: true, force: true });
+    return [...problems, ...left, ...this.server.violations];
   }
 }
 
