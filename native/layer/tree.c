@@ -53,13 +53,12 @@ int tree_kind(int dirfd, const char *base, enum tree_kind *out, struct rt_error 
 	return 0;
 }
 
-int tree_clear(struct tree *t, int dirfd, const char *base, struct rt_error *err)
+int tree_clear(int dirfd, const char *base, struct rt_error *err)
 {
 	enum tree_kind kind;
 	int r = tree_kind(dirfd, base, &kind, err);
 	if (r < 0 || kind == TREE_NONE)
 		return r;
-	t->stale = true;
 	if (kind == TREE_DIRECTORY)
 		return walk_remove(dirfd, base, err);
 	return unlinkat(dirfd, base, 0) < 0 ? rt_fail_errno(err, "remove %.200s", base) : 0;
@@ -87,7 +86,7 @@ int tree_whiteout(int dirfd, const char *base, struct rt_error *err)
 	return 0;
 }
 
-int tree_mkdir(struct tree *t, int dirfd, const char *base, int *out, struct rt_error *err)
+int tree_mkdir(int dirfd, const char *base, int *out, struct rt_error *err)
 {
 	enum tree_kind before = TREE_NONE;
 	int r = 0;
@@ -96,7 +95,7 @@ int tree_mkdir(struct tree *t, int dirfd, const char *base, int *out, struct rt_
 			return rt_fail_errno(err, "make directory %.200s", base);
 		r = tree_kind(dirfd, base, &before, err);
 		if (r == 0 && before != TREE_DIRECTORY)
-			r = tree_clear(t, dirfd, base, err);
+			r = tree_clear(dirfd, base, err);
 		if (r < 0)
 			return r;
 		if (before != TREE_DIRECTORY && mkdirat(dirfd, base, 0755) < 0)
@@ -133,7 +132,7 @@ static int make_parents(struct tree *t, const char *path, int *out, struct rt_er
 			if (r == 0 && kind == TREE_OTHER)
 				r = rt_fail(err, EPROTO, "a parent is no directory: %.200s", path);
 			if (r == 0)
-				r = tree_mkdir(t, at, name, &next, err);
+				r = tree_mkdir(at, name, &next, err);
 			if (r < 0)
 				return r;
 			t->implied++;
@@ -156,7 +155,7 @@ int tree_parent(struct tree *t, const char *path, int *dirfd, const char **base,
 	memcpy(parent, path, len);
 	parent[len] = 0;
 	*base = path + at;
-	if (t->parent < 0 || t->stale || strcmp(parent, t->parent_path) != 0) {
+	if (t->parent < 0 || strcmp(parent, t->parent_path) != 0) {
 		tree_close(t);
 		int fd = open_dir(t, parent, 0);
 		if (fd == -ENOENT || fd == -ENOTDIR) {
@@ -167,7 +166,6 @@ int tree_parent(struct tree *t, const char *path, int *dirfd, const char **base,
 			return rt_fail(err, is_layers_fault(fd) ? EPROTO : fd, "open %.200s", parent);
 		}
 		t->parent = fd;
-		t->stale = false;
 		strcpy(t->parent_path, parent);
 	}
 	*dirfd = t->parent;

@@ -16,9 +16,8 @@
 
 struct tree {
 	int root;                    /* not owned */
-	int parent;                  /* the directory last used; -1: none */
+	int parent;                  /* the directory last used, -1: none; what is removed lies in it, so never on the way to it */
 	char parent_path[LAYER_PATH_MAX];
-	bool stale;                  /* something was removed since; it may have been on the way to `parent` */
 	uint64_t implied;            /* directories made that no entry asked for */
 };
 
@@ -40,10 +39,10 @@ must_check int tree_open_dir(struct tree *t, const char *path, bool follow, int 
 must_check int tree_kind(int dirfd, const char *base, enum tree_kind *out, struct rt_error *err);
 
 /* Removes what stands at a name, a directory with all that is in it. */
-must_check int tree_clear(struct tree *t, int dirfd, const char *base, struct rt_error *err);
+must_check int tree_clear(int dirfd, const char *base, struct rt_error *err);
 
 /* Makes a directory, or keeps the one there is; one that takes a whiteout's place hides the lower layers' as the whiteout did. Anything else is replaced. */
-must_check int tree_mkdir(struct tree *t, int dirfd, const char *base, int *out, struct rt_error *err);
+must_check int tree_mkdir(int dirfd, const char *base, int *out, struct rt_error *err);
 
 /* Hides the lower layers' file of that name; what this layer itself put there stays, since a whiteout speaks only of lower layers. */
 must_check int tree_whiteout(int dirfd, const char *base, struct rt_error *err);

@@ -96,7 +96,7 @@ static int unpack_file(struct unpack *u, const struct tar_entry *e, int dirfd, c
 	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 	cleanup_fd int fd = openat(dirfd, base, flags, 0600);
 	if (fd < 0 && errno == EEXIST) {
-		int r = tree_clear(&u->tree, dirfd, base, err);
+		int r = tree_clear(dirfd, base, err);
 		if (r < 0)
 			return r;
 		fd = openat(dirfd, base, flags, 0600);
@@ -125,16 +125,16 @@ static int unpack_file(struct unpack *u, const struct tar_entry *e, int dirfd, c
 static int unpack_directory(struct unpack *u, const struct tar_entry *e, const char *path, int dirfd, const char *base, struct rt_error *err)
 {
 	cleanup_fd int fd = -1;
-	int r = *path ? tree_mkdir(&u->tree, dirfd, base, &fd, err) : tree_open_dir(&u->tree, "", false, &fd, err);
+	int r = *path ? tree_mkdir(dirfd, base, &fd, err) : tree_open_dir(&u->tree, "", false, &fd, err);
 	if (r == 0)
 		r = set_attributes(fd, e, err);
 	return r < 0 ? r : remember_time(u, path, e->mtime, err);
 }
 
 /* Symbolic links and FIFOs: nothing can be opened, so owner and time are set by name. */
-static int unpack_special(struct unpack *u, const struct tar_entry *e, int dirfd, const char *base, struct rt_error *err)
+static int unpack_special(const struct tar_entry *e, int dirfd, const char *base, struct rt_error *err)
 {
-	int r = tree_clear(&u->tree, dirfd, base, err);
+	int r = tree_clear(dirfd, base, err);
 	if (r < 0)
 		return r;
 	if (e->type == TAR_SYMLINK) {
@@ -176,7 +176,7 @@ static int unpack_hardlink(struct unpack *u, const struct tar_entry *e, int dirf
 	bool same = fstatat(dirfd, base, &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_dev == source.st_dev && there.st_ino == source.st_ino;
 	if (same)
 		return 0;
-	r = tree_clear(&u->tree, dirfd, base, err);
+	r = tree_clear(dirfd, base, err);
 	if (r < 0)
 		return r;
 	if (linkat(from, target + at, dirfd, base, 0) < 0) {
@@ -187,9 +187,9 @@ static int unpack_hardlink(struct unpack *u, const struct tar_entry *e, int dirf
 	return 0;
 }
 
-static int unpack_device(struct unpack *u, int dirfd, const char *base, struct rt_error *err)
+static int unpack_device(int dirfd, const char *base, struct rt_error *err)
 {
-	int r = tree_clear(&u->tree, dirfd, base, err);
+	int r = tree_clear(dirfd, base, err);
 	return r < 0 ? r : tree_whiteout(dirfd, base, err);
 }
 
@@ -242,10 +242,10 @@ static int unpack_entry(struct unpack *u, const struct tar_entry *e, struct rt_e
 	case TAR_HARDLINK:
 		return unpack_hardlink(u, e, dirfd, base, err);
 	case TAR_DEVICE:
-		return unpack_device(u, dirfd, base, err);
+		return unpack_device(dirfd, base, err);
 	case TAR_SYMLINK:
 	case TAR_FIFO:
-		return unpack_special(u, e, dirfd, base, err);
+		return unpack_special(e, dirfd, base, err);
 	}
 	return rt_fail(err, EPROTO, "entry of unknown type");
 }
