@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, HOST_BASE, type OciConfig, type Outcome, reportOf, statusField, TestBundle } from './bundle.js';
+import { asHostRoot, HOST_BASE, type OciConfig, type Outcome, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -175,20 +175,7 @@ describe('the file system', () => {
       // In a mount namespace of the test's own, so that the tree below the source is gone with it.
       const { stdout } = spawnSync(
         'unshare',
-        [
-          '-m',
-          'sh',
-          '-ec',
-          script,
-          'sh',
-          ...[join(process.env.BERTH_NATIVE_DIR ?? 'native/build', 'berth-runtime')],
-          '--root',
-          bundle.stateRoot,
-          'run',
-          '-b',
-          bundle.dir,
-          bundle.id,
-        ],
+        ['-m', 'sh', '-ec', script, 'sh', runtimePath, '--root', bundle.stateRoot, 'run', '-b', bundle.dir, bundle.id],
         { encoding: 'utf8' },
       );
       const lines = stdout
@@ -208,10 +195,23 @@ describe('the file system', () => {
     expect(outcome.lines.map(({ error }) => error)).toEqual(['EROFS', undefined, undefined]);
   });
 
-  it('tells nothing of its mounts to the host', () => {
-    const before = readFileSync('/proc/self/mountinfo', 'utf8');
-    bundle.create(['wait']);
-    expect(readFileSync('/proc/self/mountinfo', 'utf8')).toBe(before);
+  it.each([asHostRoot, () => {}])('tells nothing of its mounts to the host, even where the host shares its own', (change) => {
+    const source = join(bundle.dir, 'source');
+    mkdirSync(join(source, 'sub'), { recursive: true });
+    const config = bundle.config(['wait']);
+    change(config);
+    config.mounts.push({ destination: '/m', type: 'bind', source, options: ['rbind'] }, { destination: '/m/sub', type: 'tmpfs' });
+    bundle.write(config);
+    const runtime = `'${runtimePath}' --root '${bundle.stateRoot}'`;
+    const script = `
+      mount --make-rshared /
+      cp /proc/self/mountinfo '${bundle.dir}/before'
+      ${runtime} create --bundle '${bundle.dir}' ${bundle.id}
+      cp /proc/self/mountinfo '${bundle.dir}/after'
+      ${runtime} delete --force ${bundle.id}`;
+    expect(spawnSync('unshare', ['-m', 'sh', '-ec', script], { stdio: 'ignore' }).status).toBe(0);
+    const mounts = (file: string): string[] => [...mountsOf(readFileSync(join(bundle.dir, file), 'utf8')).keys()];
+    expect(mounts('after')).toEqual(mounts('before'));
   });
 
   it('is refused with a reason when a mount cannot be had', () => {
@@ -376,10 +376,11 @@ describe('the cgroup mount', () => {
   });
 });
 
-it('gives a session keyring of its own', () => {
-  const own = reportOf(bundle.run(['report'])).keyring;
+it('gives a session keyring of its own, not the caller’s', () => {
+  // As the host's root: a user namespace has keyrings of its own anyway.
+  const own = reportOf(bundle.run(['report'], asHostRoot)).keyring;
   expect(own).toBeGreaterThan(0);
-  const again = reportOf(bundle.run(['report'])).keyring;
+  const again = reportOf(bundle.run(['report'], asHostRoot)).keyring;
   expect(again).not.toBe(own);
 });
 

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, closeSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, type OciConfig, type Outcome, reportOf, statusField, TestBundle } from './bundle.js';
+import { asHostRoot, type OciConfig, type Outcome, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -247,7 +247,7 @@ describe('the working directory', () => {
 
 describe('descriptors', () => {
   it('are the three standard ones, whatever the caller of the runtime has open', () => {
-    const leak = openSync('/etc/hostname', 'r');
+    const leak = openSync('/proc/self/status', 'r');
     try {
       expect(Object.keys(reportOf(bundle.run(['report'])).fds).sort()).toEqual(['0', '1', '2']);
     } finally {
@@ -268,7 +268,7 @@ describe('descriptors', () => {
     const { outcome } = leaky(bundle, ['--preserve-fds', '2']);
     const { fds } = reportOf(outcome);
     expect(Object.keys(fds).sort()).toEqual(['0', '1', '2', '3', '4']);
-    expect(fds[3]).toBe('/etc/hostname');
+    expect(fds[3]).toBe('/proc/version');
   });
 });
 
@@ -278,9 +278,9 @@ function leaky(container: TestBundle, flags: string[]): { outcome: Outcome } {
     'sh',
     [
       '-c',
-      'exec "$@" 3</etc/hostname 4</ 5</etc/passwd',
+      'exec "$@" 3</proc/version 4</ 5</proc/self/status',
       'sh',
-      join(process.env.BERTH_NATIVE_DIR ?? 'native/build', 'berth-runtime'),
+      runtimePath,
       '--root',
       container.stateRoot,
       'run',
