@@ -21,7 +21,13 @@ describe('a keyed lock', () => {
   it('lets different keys pass each other', async () => {
     const lock = new KeyedLock();
     let release = (): void => undefined;
-    const blocked = lock.hold('a', () => new Promise<void>((resolve) => (release = resolve)));
+    const blocked = lock.hold(
+      'a',
+      () =>
+        new Promise<void>((resolve) => {
+          release = resolve;
+        }),
+    );
     await expect(lock.hold('b', async () => 'through')).resolves.toBe('through');
     release();
     await blocked;
