@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Sets everything up, starts the service in a home of its own, shows it at work and takes everything away again. Exits 0 only when all that it shows is
 // as it should be.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setup } from './setup.mjs';
 
@@ -21,6 +21,7 @@ async function main() {
   } catch (error) {
     stage.broken.push(error.stack ?? error.message);
   } finally {
+    if (stage.broken.length > 0) quoteComplaints(stage, join(home, 'log'));
     rmSync(home, { recursive: true, force: true });
   }
 
@@ -35,6 +36,18 @@ async function main() {
   stage.fact('left behind', left.length === 0 ? 'nothing' : `${left.length} things`, left.length === 0);
   if (left.length > 0) stage.quote(left.join('\n'));
   return stage.broken;
+}
+
+/** What the parts logged as warnings or worse: the home and its logs go, the reason should not. */
+function quoteComplaints(stage, folder) {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const complaints = readFileSync(join(folder, name), 'utf8')
+      .split('\n')
+      .filter((line) => /"level":[456]0|ERROR|FATAL|PANIC/.test(line));
+    if (complaints.length === 0) continue;
+    stage.remark(`${name}: the last of ${complaints.length} complaints`);
+    stage.quote(complaints.slice(-5).join('\n'));
+  }
 }
 
 async function perform(stage, home, ids) {
