@@ -98,14 +98,15 @@ describe('the API', () => {
 
   describe('of bodies', () => {
     it.each([
-      ['not JSON', '{', 'invalidRequest'],
-      ['deep JSON', `${'['.repeat(40)}${']'.repeat(40)}`, 'invalidRequest'],
-      ['a prototype', '{"image":"a","__proto__":{"x":1}}', 'invalidRequest'],
-      ['nothing', '', 'invalidRequest'],
-      ['more than 1 MiB', JSON.stringify({ image: 'a'.repeat(1024 * 1024) }), 'payloadTooLarge'],
-    ])('refuses %s', async (_, body, code) => {
+      ['not JSON', '{', 'invalidRequest', 'not valid JSON'],
+      ['deep JSON', `${'['.repeat(40)}${']'.repeat(40)}`, 'invalidRequest', 'deeper than 32'],
+      ['a prototype', '{"image":"a","__proto__":{"x":1}}', 'invalidRequest', 'not valid JSON'],
+      ['nothing', '', 'invalidRequest', 'send a JSON body'],
+      ['more than 1 MiB', JSON.stringify({ image: 'a'.repeat(1024 * 1024) }), 'payloadTooLarge', '1 MiB'],
+    ])('refuses %s', async (_, body, code, word) => {
       const answer = await tenant.api.post('/v1/runs', body);
       expect(problem.parse(answer.json).code).toBe(code);
+      expect(answer.json.detail).toContain(word);
       expect(answer.headers.get('content-type')).toContain('application/problem+json');
     });
 

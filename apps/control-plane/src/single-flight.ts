@@ -1,14 +1,18 @@
 /**
  * Runs one piece of work at a time, and once more for all who asked meanwhile: however many ask, each is answered by a pass that began after it asked.
  */
-export class SingleFlight {
-  private current: Promise<void> | null = null;
-  private following: Promise<void> | null = null;
+export class SingleFlight<T = void> {
+  private current: Promise<T> | null = null;
+  private following: Promise<T> | null = null;
 
-  constructor(private readonly work: () => Promise<void>) {}
+  constructor(private readonly work: () => Promise<T>) {}
+
+  get isIdle(): boolean {
+    return this.current === null;
+  }
 
   /** Resolves, or rejects, with a pass that began after this call. */
-  run(): Promise<void> {
+  run(): Promise<T> {
     if (this.current === null) {
       this.current = this.work().finally(() => {
         this.current = null;
@@ -25,6 +29,6 @@ export class SingleFlight {
 
   /** Resolves when nothing runs any more; never rejects. */
   async settled(): Promise<void> {
-    while (this.current !== null) await this.current.catch(() => {});
+    while (this.current !== null) await this.current.catch(() => undefined);
   }
 }

@@ -3,12 +3,15 @@ import { ImageError, RegistryClient, type RegistryEndpoint } from '@berth/image'
 import type { TenantRow } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config.js';
+import { SingleFlight } from '../single-flight.js';
 
 /** Resolves the image of a submission once, to the digest that every node will pull. */
 @Injectable()
 export class ResolveImage {
   /** For registries that need no credential of ours; it keeps their connections. */
   private readonly anonymous: RegistryClient;
+  /** Resolutions under way, by tenant and image. */
+  private readonly flights = new Map<string, SingleFlight<string>>();
 
   constructor(@Inject(CONFIG) private readonly config: Config) {
     this.anonymous = this.client();
@@ -23,21 +26,42 @@ export class ResolveImage {
     if (tenant.requireDigest && reference.digest === undefined) {
       throw new AppError('tagNotAllowed', 'name the image by digest, as registry/repository@sha256:...');
     }
-    const client = reference.registry === embeddedRegistry ? this.tenantClient(tenant, reference, text) : this.anonymous;
+    // Another tenant's repository does not exist here.
+    const isEmbedded = reference.registry === embeddedRegistry;
+    if (isEmbedded && !reference.repository.startsWith(`${tenant.name}/`)) throw unknownImage(text);
     const signal = AbortSignal.timeout(this.config.registry.timeoutMs);
     try {
-      const { digest } = await client.resolve(reference, { platform: this.config.platform, signal });
-      return digest;
+      return await unlessAborted(this.shared(`${tenant.id} ${text}`, reference), signal);
     } catch (error) {
       throw this.refusal(error, reference, text);
     }
   }
 
-  /** A client whose token opens the one repository, if it is the tenant's own. Another tenant's repository does not exist here. */
-  private tenantClient(tenant: TenantRow, reference: ImageReference, text: string): RegistryClient {
-    if (!reference.repository.startsWith(`${tenant.name}/`)) throw unknownImage(text);
+  /**
+   * A burst of submissions of one image asks the registry twice, not hundreds of times. Each gets what was found after it asked, never the outcome
+   * of an older look: a client that moves a tag and then submits gets what it moved the tag to.
+   */
+  private async shared(key: string, reference: ImageReference): Promise<string> {
+    const flight = this.flights.get(key) ?? new SingleFlight(() => this.resolve(reference));
+    this.flights.set(key, flight);
+    try {
+      return await flight.run();
+    } finally {
+      if (flight.isIdle && this.flights.get(key) === flight) this.flights.delete(key);
+    }
+  }
+
+  private async resolve(reference: ImageReference): Promise<string> {
+    const client = reference.registry === embeddedRegistry ? this.embeddedClient(reference) : this.anonymous;
+    const signal = AbortSignal.timeout(this.config.registry.timeoutMs);
+    const { digest } = await client.resolve(reference, { platform: this.config.platform, signal });
+    return digest;
+  }
+
+  /** A client whose token opens the one repository, for about as long as a look may take. */
+  private embeddedClient({ repository }: ImageReference): RegistryClient {
     const exp = Math.ceil((Date.now() + 2 * this.config.registry.timeoutMs) / 1000);
-    const token = mintPullToken({ repositories: [reference.repository], actions: ['pull'], exp }, this.config.registry.secret);
+    const token = mintPullToken({ repositories: [repository], actions: ['pull'], exp }, this.config.registry.secret);
     return this.client(`Bearer ${token}`);
   }
 
@@ -84,6 +108,14 @@ export function registryEndpoint(config: Pick<Config['registry'], 'url' | 'inter
   }
   const internal = config.internalOrigins.find((origin) => new URL(origin).host === registry);
   return { url: internal ?? `https://${registry}`, allowInternal: internal !== undefined };
+}
+
+/** What `promise` comes to, or the signal's reason when that comes first. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    promise.then(resolve, reject);
+  });
 }
 
 function parse(text: string): ImageReference {
