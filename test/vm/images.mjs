@@ -53,7 +53,7 @@ async function baseKey(kernel, programs, repository) {
   return hash.digest('hex').slice(0, 16);
 }
 
-async function stageSystem(root, kernel, programs, addons) {
+async function stageSystem(root, programs, addons) {
   for (const folder of [
     'proc',
     'sys',
@@ -111,7 +111,7 @@ export async function baseImage(cacheDir, kernel, repository) {
   const staging = await mkdtemp(join(cacheDir, '.base-'));
   try {
     const root = join(staging, 'root');
-    await stageSystem(root, kernel, programs, await findAddons(join(repository, 'node_modules')));
+    await stageSystem(root, programs, await findAddons(join(repository, 'node_modules')));
     await stageModules(root, kernel);
     const modules = join(root, 'opt/node_modules');
     await mkdir(modules);

@@ -1,12 +1,13 @@
 /**
  * Runs compiled specs on another kernel: Debian's cloud kernel with pure cgroup v2, emulated, in a machine made of this host's own files.
  *
- *     node test/vm/run.mjs [--report FILE.json] [--kernel 6.1] [--minutes 20] [--env KEY=VALUE] GLOB...
+ *     node test/vm/run.mjs [--report FILE.json] [--kernel 6.1] [--minutes 20] [--only NAME] [--env KEY=VALUE] GLOB...
  *
- * Globs name compiled specs below the repository, such as `test/dist/shim/*.spec.js`. Exits with 1 when a test failed. A machine that cannot
+ * `--only` runs the tests whose names match. Globs name compiled specs below the repository, such as `test/dist/shim/*.spec.js`. Exits with 1 when a test failed. A machine that cannot
  * boot the guest skips every file, says why, and exits with 0. Nothing but the cache (node_modules/.cache/berth-vm) stays behind.
  */
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -52,6 +53,8 @@ async function runInGuest(specs, { kernel: version, minutes, environment }) {
   const kernel = await findKernel(cacheDir, version);
   const base = await baseImage(cacheDir, kernel, repository);
   const directory = await mkdtemp(join(tmpdir(), 'berth-vm-'));
+  const clear = () => rmSync(directory, { recursive: true, force: true });
+  process.once('exit', clear);
   try {
     const limitMs = minutes * 60_000;
     const env = { BERTH_TEST_MACHINE: 'qemu', GUEST_SECONDS: String(Math.floor(limitMs / 1000)), ...environment };
@@ -72,7 +75,8 @@ async function runInGuest(specs, { kernel: version, minutes, environment }) {
       skips: [],
     };
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    clear();
+    process.off('exit', clear);
   }
 }
 
@@ -81,12 +85,14 @@ async function main() {
     report: { type: 'string' },
     kernel: { type: 'string' },
     minutes: { type: 'string', default: '20' },
+    only: { type: 'string' },
     env: { type: 'string', multiple: true, default: [] },
   };
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const specs = await findSpecs(positionals);
   if (specs.length === 0) throw new Error(`no compiled spec matches ${positionals.join(' ') || '(no glob given)'}`);
   const environment = Object.fromEntries(values.env.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]));
+  if (values.only) environment.GUEST_ONLY = values.only;
   const started = Date.now();
   const outcome = await runInGuest(specs, { kernel: values.kernel, minutes: Number(values.minutes), environment }).catch((error) => {
     if (!(error instanceof Unavailable)) throw error;
@@ -101,6 +107,6 @@ async function main() {
   process.exitCode = report.failed > 0 ? 1 : 0;
 }
 
-// Through process.exit, so that the emulator is ended on the way out.
+// Through process.exit, so that the emulator is ended and the disks are removed on the way out.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(130));
 await main();

@@ -28,8 +28,8 @@ cd /repo
 . ./.guest/environment
 echo "berth-vm: $(uname -r), up $(cut -d' ' -f1 /proc/uptime) s"
 # The guest ends by itself even when nobody is left to end it.
-timeout -k 10 "$GUEST_SECONDS" node node_modules/vitest/vitest.mjs run --pool=forks --no-isolate --maxWorkers=1 \
-  --testTimeout=300000 --hookTimeout=600000 --reporter=verbose --reporter=json --outputFile.json=/run/report.json $(cat .guest/specs) </dev/null 2>&1 | cat
+timeout -k 10 "$GUEST_SECONDS" node node_modules/vitest/vitest.mjs run --pool=forks --no-isolate --maxWorkers=1 --experimental.viteModuleRunner=false --experimental.nodeLoader=false \
+  --testTimeout=300000 --hookTimeout=600000 --reporter=verbose --reporter=json --outputFile.json=/run/report.json ${GUEST_ONLY:+-t "$GUEST_ONLY"} $(cat .guest/specs) </dev/null 2>&1 | cat
 echo "berth-vm: done, up $(cut -d' ' -f1 /proc/uptime) s"
 [ -f /run/report.json ] && dd if=/run/report.json of=/dev/vdc bs=1M conv=fsync,notrunc 2>/dev/null
 busybox poweroff -f
