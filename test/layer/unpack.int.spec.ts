@@ -13,8 +13,9 @@ describe.skipIf(!isRoot)('unpacking a layer', () => {
     fixture = await LayerFixture.make();
   });
   afterEach(async () => {
-    expect(await fixture.isContained()).toBe(true);
+    const contained = await fixture.isContained();
     await fixture.dispose();
+    expect(contained).toBe(true);
   });
 
   const at = (path: string) => join(fixture.layer, path);
