@@ -1,5 +1,5 @@
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { layerSharing } from '@berth/image';
 import { bytes } from './stage.mjs';
 
@@ -52,16 +52,12 @@ const share = (part, whole) => `${((100 * part) / whole).toFixed(0)} %`;
 
 /** The unpacked layers of a node by diff id; the layout is ContentStore's in libs/image. */
 function layerFolders(agentFolder) {
-  const folders = readdirSync(agentFolder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.name === 'layer.json')
-    .map((entry) => entry.parentPath ?? entry.path);
-  return new Map(folders.map((folder) => [`sha256:${basename(folder)}`, join(folder, 'fs')]));
+  const folder = join(agentFolder, 'content/layers');
+  return new Map(readdirSync(folder).map((hex) => [`sha256:${hex}`, join(folder, hex, 'fs')]));
 }
 
 function imageRecords(agentFolder) {
-  const store = [...layerFolders(agentFolder).values()][0];
-  if (!store) return [];
-  const folder = join(dirname(dirname(dirname(store))), 'images');
+  const folder = join(agentFolder, 'content/images');
   return readdirSync(folder)
     .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')))
     .map(({ digest, layers }) => ({ digest, layers: layers.map(({ diffId }) => diffId) }));
