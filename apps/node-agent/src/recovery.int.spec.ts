@@ -27,6 +27,9 @@ describe.skipIf(missing !== null)(`an agent that dies, pauses or loses its link$
     return assignment;
   };
 
+  const shimOf = async ({ runId, epoch }: Assignment): Promise<{ readonly pid: number }> =>
+    JSON.parse(await readFile(join(node.directory, 'agent/containers', `${runId}-${epoch}`, 'shim/shim.json'), 'utf8'));
+
   it('takes up a container that ran through its death', async () => {
     const assignment = await start(counting);
     await node.agent?.end('SIGKILL');
@@ -83,10 +86,8 @@ describe.skipIf(missing !== null)(`an agent that dies, pauses or loses its link$
 
   it('says so when a container was lost with its shim, and kills what is left of it', async () => {
     const assignment = await start('sleep 60');
-    const directory = join(node.directory, 'agent/containers', `${assignment.runId}-1`);
     await node.agent?.end('SIGKILL');
-    const shim = JSON.parse(await readFile(join(directory, 'shim/shim.json'), 'utf8')) as { pid: number };
-    process.kill(shim.pid, 'SIGKILL');
+    process.kill((await shimOf(assignment)).pid, 'SIGKILL');
     await node.startAgent();
     const { end } = await node.ended(assignment);
     expect(end).toMatchObject({ kind: 'failed', retryable: true, failure: { code: 'internal', blame: 'platform' } });
@@ -96,9 +97,7 @@ describe.skipIf(missing !== null)(`an agent that dies, pauses or loses its link$
 
   it('sees a shim die under it', async () => {
     const assignment = await start('sleep 60');
-    const directory = join(node.directory, 'agent/containers', `${assignment.runId}-1`);
-    const shim = JSON.parse(await readFile(join(directory, 'shim/shim.json'), 'utf8')) as { pid: number };
-    process.kill(shim.pid, 'SIGKILL');
+    process.kill((await shimOf(assignment)).pid, 'SIGKILL');
     expect((await node.ended(assignment)).end).toMatchObject({ kind: 'failed', failure: { blame: 'platform' } });
   });
 
@@ -144,7 +143,17 @@ describe.skipIf(missing !== null)(`an agent that dies, pauses or loses its link$
     const first = await start("trap '' TERM; while :; do sleep 0.05; done");
     const second = { ...first, attempt: 2, epoch: 2, spec: { ...first.spec, command: ['/bin/echo', 'second'] } };
     node.server.withdraw(first);
-    node.server.assign(second);
+    // A shim that is held up cannot obey: the first container lives on meanwhile.
+    const { pid } = await shimOf(first);
+    process.kill(pid, 'SIGSTOP');
+    try {
+      node.server.assign(second);
+      await sleep(2000);
+      expect(node.server.reportsOf(second).map(({ kind }) => kind)).toEqual(['preparing']);
+      expect(await processesOf(`${first.runId}-1`)).not.toEqual([]);
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
     await node.running(second);
     expect(await processesOf(`${first.runId}-1`)).toEqual([]);
     expect((await node.ended(second)).output).toBe('second\n');
