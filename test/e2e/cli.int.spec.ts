@@ -58,6 +58,18 @@ describe('berth', { timeout: 180_000 }, () => {
     expect(outcome.stderr.split(' ')[0]).toBe(createHash('sha256').update(outcome.stdout).digest('hex'));
   });
 
+  it('shows both streams in their order on a terminal', async () => {
+    const text = 'echo 1; sleep 0.1; echo 2 >&2; sleep 0.1; echo 3';
+    const line = [process.execPath, program, 'run', ...small, '--entrypoint', '/bin/sh', tenant.image, '-c', `'${text}'`].join(' ');
+    const env = { PATH: process.env.PATH, BERTH_HOME: test.home, BERTH_API_KEY: tenant.key };
+    // script(1) gives the command a pseudo-terminal.
+    const child = spawn('script', ['--quiet', '--return', '--command', line, '/dev/null'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    const shown: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => shown.push(chunk));
+    const [code] = (await once(child, 'close')) as [number];
+    expect([code, Buffer.concat(shown).toString()]).toEqual([0, '1\r\n2\r\n3\r\n']);
+  });
+
   it('gives the container what the flags say', async () => {
     const script = 'echo "$A|$B|$(pwd)|$(id -u):$(id -g)|$(hostname)"; touch /x 2>/dev/null && echo writable; echo "$0 $1"';
     const flags = ['-e', 'A=1=2', '-e', 'B', '-w', '/tmp', '-u', '1000:1001', '--hostname', 'box', '--read-only', '--init'];
