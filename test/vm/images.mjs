@@ -105,7 +105,8 @@ async function findAddons(folder) {
  */
 export async function baseImage(cacheDir, kernel, repository) {
   const programs = await guestPrograms();
-  const name = `base-${await baseKey(kernel, programs, repository)}.img`;
+  const prefix = `base-${kernel.release}-`;
+  const name = `${prefix}${await baseKey(kernel, programs, repository)}.img`;
   const image = join(cacheDir, name);
   if (existsSync(image)) return image;
   const staging = await mkdtemp(join(cacheDir, '.base-'));
@@ -119,7 +120,7 @@ export async function baseImage(cacheDir, kernel, repository) {
       if (!unneeded.has(entry)) await copyTree(join(repository, 'node_modules', entry), join(modules, entry));
     }
     await makeExt4(root, join(staging, 'image'));
-    for (const old of await readdir(cacheDir)) if (old.startsWith('base-')) await rm(join(cacheDir, old));
+    for (const old of await readdir(cacheDir)) if (old.startsWith(prefix)) await rm(join(cacheDir, old));
     await rename(join(staging, 'image'), image);
   } finally {
     await rm(staging, { recursive: true, force: true });

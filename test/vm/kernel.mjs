@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Unavailable } from './unavailable.mjs';
@@ -16,7 +16,7 @@ const run = promisify(execFile);
 async function cached(cacheDir) {
   const releases = await readdir(join(cacheDir, 'kernels')).catch(() => []);
   return releases
-    .filter((name) => !name.startsWith('.'))
+    .filter((name) => /^\d/.test(name))
     .map((release) => {
       const root = join(cacheDir, 'kernels', release);
       return { release, image: join(root, `boot/vmlinuz-${release}`), modules: join(root, 'lib/modules', release) };
@@ -37,6 +37,24 @@ async function packageName(version) {
   return names.sort(byRelease).at(-1);
 }
 
+/** Unpacks the package into `staging`, with plain modules: not every loader reads compressed ones. Returns the kernel's release. */
+async function download(name, staging) {
+  await run('apt-get', ['download', '-q', name], { cwd: staging }).catch((error) => {
+    throw new Unavailable(
+      `cannot download ${name}: ${String(error.stderr ?? error)
+        .trim()
+        .split('\n')
+        .at(-1)}`,
+    );
+  });
+  const deb = (await readdir(staging)).find((file) => file.endsWith('.deb'));
+  const root = join(staging, 'root');
+  await run('dpkg', ['-x', join(staging, deb), root]);
+  await run('find', [root, '-name', '*.ko.xz', '-exec', 'xz', '-d', '{}', '+']);
+  const [release] = await readdir(join(root, 'lib/modules'));
+  return release;
+}
+
 /**
  * Finds a kernel in the cache or downloads one with apt. Nothing is installed.
  * @param {string} cacheDir
@@ -44,28 +62,22 @@ async function packageName(version) {
  * @returns {Promise<Kernel>}
  */
 export async function findKernel(cacheDir, version) {
-  const fits = (await cached(cacheDir)).filter((k) => version === undefined || k.release.startsWith(version));
+  const kernels = join(cacheDir, 'kernels');
+  // Which of the cached ones the distribution's default was, so that a cache needs no network.
+  const marker = join(kernels, 'default');
+  const wanted = version ?? (await readFile(marker, 'utf8').catch(() => undefined));
+  const fits = (await cached(cacheDir)).filter((kernel) => wanted !== undefined && kernel.release.startsWith(wanted));
   const newest = fits.sort((a, b) => byRelease(a.release, b.release)).at(-1);
   if (newest) return newest;
   const name = await packageName(version).catch(() => undefined);
   if (!name) throw new Unavailable(`apt knows no Debian cloud kernel${version ? ` ${version}` : ''} (package linux-image-cloud-amd64)`);
-  const kernels = join(cacheDir, 'kernels');
   await mkdir(kernels, { recursive: true });
   const staging = await mkdtemp(join(kernels, '.download-'));
   try {
-    await run('apt-get', ['download', '-q', name], { cwd: staging }).catch((error) => {
-      throw new Unavailable(
-        `cannot download ${name}: ${String(error.stderr ?? error)
-          .trim()
-          .split('\n')
-          .at(-1)}`,
-      );
-    });
-    const deb = (await readdir(staging)).find((file) => file.endsWith('.deb'));
-    await run('dpkg', ['-x', join(staging, deb), join(staging, 'root')]);
-    const [release] = await readdir(join(staging, 'root/lib/modules'));
+    const release = await download(name, staging);
     await rm(join(kernels, release), { recursive: true, force: true });
     await rename(join(staging, 'root'), join(kernels, release));
+    if (version === undefined) await writeFile(marker, release);
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
