@@ -1,31 +1,21 @@
 import { mkdir } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import { ContentStore, OverlaySnapshotter } from '@berth/image';
-import { CliContainerRuntime, SpawnShimLauncher } from '@berth/runtime';
 import type { Logger } from 'pino';
-import type { StepExecutors } from './attempts/attempt.js';
 import { AttemptTable } from './attempts/attempt-table.js';
 import { endExecutors } from './attempts/execute-end.js';
 import { startExecutors } from './attempts/execute-start.js';
 import type { NodeServices } from './attempts/node-services.js';
 import { timedExecutors } from './attempts/timed-executors.js';
 import type { AgentConfig } from './config.js';
-import { bootId, bootTimeNs } from './host/boot.js';
 import { claimDirectory } from './host/claim-directory.js';
-import { readHostFacts } from './host/host-facts.js';
-import { RegistryImageSource } from './images/registry-image-source.js';
-import { StopPage } from './lease/stop-page.js';
-import { ControlChannel } from './link/control-channel.js';
+import type { RegistryImageSource } from './images/registry-image-source.js';
+import { ControlChannel, type ControlPeer } from './link/control-channel.js';
 import { obtainCredential } from './link/credential.js';
-import { LogShipper } from './logs/log-shipper.js';
-import { AgentMetrics } from './metrics.js';
 import { serveMetrics } from './metrics-server.js';
+import { openNode } from './open-node.js';
 import { findAttempts } from './recovery/find-attempts.js';
 import { leftovers, removeCgroupParents, removeLeftovers } from './recovery/leftovers.js';
-import { ReportSpool } from './reports/report-spool.js';
-import { IdSlots } from './sandbox/id-slots.js';
-import { loadSeccompProfile } from './sandbox/seccomp-profile.js';
 import { agentVersion } from './version.js';
 
 /** A clean stop that takes the containers along gives each so long before SIGKILL, and all of it so long. */
@@ -47,8 +37,6 @@ export class Agent {
   static async start(config: AgentConfig, log: Logger, signal: AbortSignal): Promise<Agent> {
     await mkdir(join(config.directory, 'containers'), { recursive: true, mode: 0o700 });
     const release = await claimDirectory(config.directory);
-    const host = await readHostFacts();
-    const seccomp = await loadSeccompProfile(config.nativeDir);
     const credential = await obtainCredential({
       path: join(config.directory, 'credential.json'),
       url: config.url,
@@ -57,103 +45,34 @@ export class Agent {
       log,
       signal,
     });
-
-    const boot = bootId();
-    const short = credential.nodeId.slice(-8);
-    const layerProgram = join(config.nativeDir, 'berth-layer');
-    const store = await ContentStore.open({ dir: join(config.directory, 'content'), berthLayerPath: layerProgram });
-    const spool = await ReportSpool.open(join(config.directory, 'reports.spool'), log);
     let table: AttemptTable | undefined;
     let control: ControlChannel | undefined;
-    const metrics = new AgentMetrics({
-      containers: () => countBy(table?.attempts.map(({ facts }) => (facts.container === 'none' ? 'preparing' : facts.container)) ?? []),
-      spooledReports: () => spool.size,
-      links: () => ({ control: control?.state === 'up', logs: shipper.state === 'up' }),
-      disk: () => {
-        const { totalBytes, sumOfImagesBytes } = store.usage();
-        return { layerBytes: totalBytes, imageBytes: sumOfImagesBytes };
-      },
-    });
-    const link = { url: config.url, credential: credential.credential, log };
-    const shipper = new LogShipper({ ...link, onShipped: (bytes) => metrics.logBytes.inc(bytes) });
-    const images = new RegistryImageSource(store, (count) => {
-      metrics.pulledBytes.inc(count.downloadedBytes);
-      metrics.layers.inc({ source: 'cache' }, count.layersHere);
-      metrics.layers.inc({ source: 'registry' }, count.layersFetched);
-    });
-    const runtimeRoot = join(config.runDirectory, 'runtime', short);
-    const node: NodeServices = {
-      paths: {
-        containers: join(config.directory, 'containers'),
-        runtimeRoot,
-        cgroupParent: `/berth/${short}`,
-        runtimeProgram: config.runtimeProgram,
-        initProgram: join(config.nativeDir, 'berth-init'),
-      },
-      bootId: boot,
-      host,
-      seccomp,
-      logMaxBytes: config.logMaxBytes,
-      slots: await IdSlots.open(join(config.runDirectory, 'ids'), config.directory),
-      spool,
-      shipper,
-      images,
-      snapshotter: new OverlaySnapshotter(join(config.directory, 'snapshots'), layerProgram),
-      launcher: new SpawnShimLauncher(join(config.nativeDir, 'berth-shim')),
-      runtime: new CliContainerRuntime(config.runtimeProgram, runtimeRoot),
-      stopPage: await StopPage.open(config.directory, boot),
-      metrics,
-      nowNs: bootTimeNs,
+    const { node, images, store } = await openNode(config, credential, log, {
+      containers: () => countContainers(table),
       linked: () => control?.state === 'up',
-    };
-
-    const executors: StepExecutors = timedExecutors({ ...startExecutors(node), ...endExecutors(node) }, metrics);
-    const running = new AttemptTable(node, executors, log);
-    table = running;
-    const found = await findAttempts(node, executors, log);
-    await removeLeftovers(node, new Set(found.map(({ key }) => key)), log);
-    for (const attempt of found) running.carry(attempt);
-
-    let toldLayers = '';
-    control = new ControlChannel({
-      ...link,
-      spool,
-      stopPage: node.stopPage,
-      nowNs: bootTimeNs,
-      peer: {
-        hello: {
-          agentVersion,
-          kernel: host.kernel,
-          architecture: host.architecture,
-          cgroupMode: host.cgroupMode,
-          cpuMillis: config.cpuMillis ?? host.cpuMillis,
-          memoryBytes: config.memoryBytes ?? host.memoryBytes,
-        },
-        holds: () => running.holds(),
-        changedLayers: () => {
-          const layers = images.layers();
-          if (layers.join() === toldLayers) return null;
-          toldLayers = layers.join();
-          return layers;
-        },
-        welcomed: (welcome) => {
-          images.nameRegistries(welcome.registries);
-          toldLayers = '';
-        },
-        assigned: (assignment) => running.assign(assignment),
-        stopped: (lease, reason, graceMs) => running.stop(lease, reason, graceMs),
-      },
     });
-    const channel = control;
+    table = await takeUp(node, log);
+
+    control = new ControlChannel({
+      url: config.url,
+      credential: credential.credential,
+      peer: peerOf(config, node, table, images),
+      spool: node.spool,
+      stopPage: node.stopPage,
+      nowNs: node.nowNs,
+      log,
+    });
+    const [channel, running] = [control, table];
     const pages = await serveMetrics(config.metricsPort, {
-      metrics: async () => ({ contentType: metrics.registry.contentType, text: await metrics.registry.metrics() }),
+      metrics: async () => ({ contentType: node.metrics.registry.contentType, text: await node.metrics.registry.metrics() }),
       health: () => ({ healthy: channel.state === 'up', detail: `the link to the control plane is ${channel.state}` }),
       images: async () => store.usage(),
       leftovers: () => leftovers(node, config.directory, new Set(running.attempts.map(({ key }) => key))),
     });
     control.start();
-    shipper.start();
-    return new Agent(config, node, running, control, pages, release);
+    node.shipper.start();
+    log.info({ found: running.attempts.length, cgroupMode: node.host.cgroupMode }, 'the agent has started');
+    return new Agent(config, node, table, control, pages, release);
   }
 
   get metricsPort(): number {
@@ -175,8 +94,48 @@ export class Agent {
   }
 }
 
-function countBy(names: readonly string[]): Record<string, number> {
+/** Finds what an earlier agent left, removes what belongs to nothing, and carries the rest on. */
+async function takeUp(node: NodeServices, log: Logger): Promise<AttemptTable> {
+  const executors = timedExecutors({ ...startExecutors(node), ...endExecutors(node) }, node.metrics);
+  const table = new AttemptTable(node, executors, log);
+  const found = await findAttempts(node, executors, log);
+  await removeLeftovers(node, new Set(found.map(({ key }) => key)), log);
+  for (const attempt of found) table.carry(attempt);
+  return table;
+}
+
+function peerOf(config: AgentConfig, { host }: NodeServices, table: AttemptTable, images: RegistryImageSource): ControlPeer {
+  let toldLayers = '';
+  return {
+    hello: {
+      agentVersion,
+      kernel: host.kernel,
+      architecture: host.architecture,
+      cgroupMode: host.cgroupMode,
+      cpuMillis: config.cpuMillis ?? host.cpuMillis,
+      memoryBytes: config.memoryBytes ?? host.memoryBytes,
+    },
+    holds: () => table.holds(),
+    changedLayers: () => {
+      const layers = images.layers();
+      if (layers.join() === toldLayers) return null;
+      toldLayers = layers.join();
+      return layers;
+    },
+    welcomed: (welcome) => {
+      images.nameRegistries(welcome.registries);
+      toldLayers = '';
+    },
+    assigned: (assignment) => table.assign(assignment),
+    stopped: (lease, reason, graceMs) => table.stop(lease, reason, graceMs),
+  };
+}
+
+function countContainers(table: AttemptTable | undefined): Record<string, number> {
   const counts: Record<string, number> = { preparing: 0, running: 0, exited: 0, deleted: 0 };
-  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
+  for (const { facts } of table?.attempts ?? []) {
+    const state = facts.container === 'none' ? 'preparing' : facts.container;
+    counts[state] = (counts[state] ?? 0) + 1;
+  }
   return counts;
 }

@@ -1,4 +1,5 @@
 import type { RunFailure } from '@berth/core';
+import type { Outcome } from './steps.js';
 
 /** An attempt cannot go on. Its message reaches the tenant: it names no path of this machine and no other tenant. */
 export class AttemptFailure extends Error {
@@ -25,3 +26,10 @@ export class AttemptFailure extends Error {
     return new AttemptFailure({ code: 'startFailed', message, blame: 'user' }, false, options);
   }
 }
+
+/** The verdict on an attempt whose container is gone with its exit status. */
+export const lostContainer: Extract<Outcome, { kind: 'failed' }> = {
+  kind: 'failed',
+  failure: { code: 'internal', message: 'the node lost the container: its exit status is unknown', blame: 'platform' },
+  retryable: true,
+};

@@ -34,7 +34,9 @@ export class AttemptTable {
 
   /** Every attempt whose end the control plane has not acknowledged. */
   holds(): readonly Lease[] {
-    return this.attempts.filter(({ facts }) => facts.outcome !== 'acknowledged').map(({ lease }) => lease);
+    return this.attempts
+      .filter(({ facts, lease }) => facts.outcome === 'none' || this.node.spool.has(reportId(lease, 'exited')))
+      .map(({ lease }) => lease);
   }
 
   assign({ pullAuthorization, ...assignment }: Assignment): void {

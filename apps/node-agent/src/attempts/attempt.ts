@@ -61,7 +61,6 @@ export class Attempt {
   #facts: AttemptFacts;
   #target: Target = { kind: 'run' };
   #interrupt = new AbortController();
-  #stepKind: StepKind | null = null;
 
   constructor(
     readonly assignment: RecordedAssignment,
@@ -78,15 +77,6 @@ export class Attempt {
 
   get facts(): AttemptFacts {
     return this.#facts;
-  }
-
-  get target(): Target {
-    return this.#target;
-  }
-
-  /** The step that is being done; null before the first and after the last. */
-  get stepKind(): StepKind | null {
-    return this.#stepKind;
   }
 
   /** The assignment came again, with its credential. */
@@ -111,10 +101,11 @@ export class Attempt {
       this.#interrupt = new AbortController();
       const [step] = planSteps(this.#facts, this.#target);
       if (step === undefined || (paused.aborted && !finishing.has(step.kind))) return;
-      this.#stepKind = step.kind;
       const signal = AbortSignal.any([this.#interrupt.signal, paused]);
       try {
-        this.#facts = { ...this.#facts, ...(await this.execute(step, signal)) };
+        const change = await this.execute(step, signal);
+        // Read after the step: facts may have been added while it was done.
+        this.#facts = { ...this.#facts, ...change };
         retryMs = firstRetryMs;
       } catch (error) {
         if (signal.aborted && interruptible.has(step.kind)) continue;
@@ -126,8 +117,6 @@ export class Attempt {
         if (paused.aborted) return;
         await sleep(retryMs, undefined, { signal: paused }).catch(() => {});
         retryMs = Math.min(retryMs * 2, lastRetryMs);
-      } finally {
-        this.#stepKind = null;
       }
     }
   }

@@ -4,10 +4,10 @@ import { SIGKILL } from '@berth/core';
 import { ShimSocket, ShimSocketError } from '@berth/runtime';
 import type { ExitRecord } from '@berth/wire';
 import type { Attempt, StepExecutors } from './attempt.js';
+import { lostContainer } from './attempt-failure.js';
 import { destroyContainer } from './destroy-container.js';
 import type { NodeServices } from './node-services.js';
 import { reportId } from './report-id.js';
-import type { Outcome } from './steps.js';
 
 /** The shim deletes the container and ends; after so long it is made to. */
 const shimEndMs = 15_000;
@@ -24,12 +24,6 @@ export type EndKinds =
   | 'awaitLogs'
   | 'awaitAcknowledgement'
   | 'removeDirectory';
-
-const lost: Extract<Outcome, { kind: 'failed' }> = {
-  kind: 'failed',
-  failure: { code: 'internal', message: 'the node lost the container: its exit status is unknown', blame: 'platform' },
-  retryable: true,
-};
 
 /** The steps from a running container to nothing. */
 export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> {
@@ -48,7 +42,7 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
       if (exit !== null) return { container: 'exited', exit };
       // Nobody holds the container any more: it must not run on while another attempt may start.
       await node.runtime.delete(attempt.key, { force: true });
-      return { container: 'exited', verdict: lost };
+      return { container: 'exited', verdict: lostContainer };
     },
 
     async reportOutcome(step, attempt) {

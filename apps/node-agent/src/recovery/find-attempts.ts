@@ -2,10 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Attempt, type StepExecutors } from '../attempts/attempt.js';
 import { AttemptDirectory, listAttemptDirectories } from '../attempts/attempt-directory.js';
-import { attemptKey } from '../attempts/attempt-key.js';
+import { lostContainer } from '../attempts/attempt-failure.js';
+import { type AttemptKey, attemptKey } from '../attempts/attempt-key.js';
 import type { NodeServices } from '../attempts/node-services.js';
 import type { AttemptFacts } from '../attempts/steps.js';
-import { findShims } from './find-shims.js';
+import { findShims, killProcess } from './find-shims.js';
 
 /** How long a shim that is just starting may take to write its name. */
 const shimNameMs = 5_000;
@@ -30,10 +31,13 @@ export async function findAttempts(node: NodeServices, executors: StepExecutors,
       return null;
     });
     if (record === null || attemptKey(record.assignment) !== key) continue;
-    const facts = await factsOf(directory, node);
+    const facts = await factsOf(directory, node).catch(async (error: unknown) => {
+      log.error({ err: error, path: directory.path }, 'what an attempt has left is not readable: its container is given up');
+      return giveUp(directory, node, key);
+    });
     const attempt = new Attempt(record.assignment, directory, executors, log, facts);
-    // One that begins anew claims ids anew; its old ones are released with the other leftovers.
-    if (facts.recorded === true && (await node.slots.reclaim(record.slot, key))) attempt.slot = record.slot;
+    // After a reboot another may have them; one that begins anew then claims others.
+    if (await node.slots.reclaim(record.slot, key)) attempt.slot = record.slot;
     attempt.startedAt = (await directory.startedAt()) ?? undefined;
     log.info({ runId: attempt.lease.runId, epoch: attempt.lease.epoch, container: attempt.facts.container }, 'an attempt was found');
     found.push(attempt);
@@ -55,6 +59,14 @@ async function factsOf(directory: AttemptDirectory, node: NodeServices): Promise
   if (exit !== null) return { ...started, container: 'exited', exit, runningReported: true };
   if (start === null) return { assigned: false };
   return { ...started, container: 'running', runningReported: !alive };
+}
+
+/** Kills a container whose end nobody could learn of, before another attempt can start. */
+async function giveUp(directory: AttemptDirectory, node: NodeServices, key: AttemptKey): Promise<Partial<AttemptFacts>> {
+  for (const pid of (await findShims(node.paths.containers)).get(directory.shim.path) ?? []) killProcess(pid);
+  await node.runtime.delete(key, { force: true });
+  await directory.shim.forgetShim();
+  return { recorded: true, container: 'exited', verdict: lostContainer };
 }
 
 /** Waits until a shim that was just being started has written its name. */

@@ -1,11 +1,11 @@
-import { readdir, readFile, readlink, rmdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { AttemptDirectory, listAttemptDirectories } from '../attempts/attempt-directory.js';
 import type { AttemptKey } from '../attempts/attempt-key.js';
 import type { NodeServices } from '../attempts/node-services.js';
-import { findShims } from './find-shims.js';
+import { findShims, killProcess } from './find-shims.js';
 
 /** Something on this machine that belongs to no attempt. */
 export interface Leftover {
@@ -57,7 +57,7 @@ export async function removeLeftovers(node: NodeServices, kept: ReadonlySet<Atte
   for (const [directory, pids] of await findShims(node.paths.containers)) {
     if (keeps(kept, directory)) continue;
     log.warn({ directory, pids }, 'a shim of no attempt is killed');
-    for (const pid of pids) kill(pid);
+    for (const pid of pids) killProcess(pid);
   }
   for (const id of await node.runtime.list()) {
     if (!kept.has(id))
@@ -118,7 +118,7 @@ async function removeCgroup(path: string): Promise<boolean> {
   for (let tries = 0; tries < rmdirTries; tries++) {
     for (const name of await directoriesIn(path)) await removeCgroup(join(path, name));
     await writeFile(join(path, 'cgroup.kill'), '1').catch(() => {});
-    for (const pid of await processesOf(path)) kill(pid);
+    for (const pid of await processesOf(path)) killProcess(pid);
     try {
       await rmdir(path);
       return true;
@@ -145,25 +145,6 @@ async function loopDevicesOf(folder: string): Promise<readonly string[]> {
   for (const name of await readdir('/sys/block').catch(() => [])) {
     const file = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '');
     if (file.startsWith(`${folder}/`)) found.push(`/dev/${name}`);
-  }
-  return found;
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
-
-/** The network namespaces in which processes of this machine are, as the kernel names them; a container's is its own. */
-export async function networkNamespaces(): Promise<ReadonlySet<string>> {
-  const found = new Set<string>();
-  for (const name of await readdir('/proc')) {
-    if (!/^[0-9]+$/.test(name)) continue;
-    const link = await readlink(`/proc/${name}/ns/net`).catch(() => null);
-    if (link !== null) found.add(link);
   }
   return found;
 }

@@ -9,11 +9,11 @@ import { type BuildConfig, buildImage, buildLayer, hostPlatform, type LayerEntry
 import type { Assignment, ExitRecord, Report, RunSpec } from '@berth/wire';
 import { AgentProcess, nativeDirectory } from './agent-process.js';
 import { BlobRegistry } from './blob-registry.js';
+import { defaultSpec, registryHost } from './default-spec.js';
 import { type HostState, readHostState } from './host-state.js';
 import { ProtocolServer } from './protocol-server.js';
 
 const busybox = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path));
-export const registryHost = 'registry.test';
 
 /** Why containers cannot be run here; null when they can. */
 export function missingForContainers(): string | null {
@@ -179,22 +179,6 @@ export interface Ended {
   /** What the container wrote to both streams. */
   readonly output: string;
 }
-
-export const defaultSpec: RunSpec = {
-  image: `${registryHost}/test/userland`,
-  env: {},
-  resources: { cpuMillis: 1000, memoryBytes: 64 * 1024 * 1024, pids: 64, shmBytes: 1024 * 1024 },
-  readOnlyRootfs: false,
-  init: false,
-  network: 'none',
-  timeoutMs: 60_000,
-  stopGraceMs: 10_000,
-  maxAttempts: 1,
-  onQuota: 'queue',
-  onNodeLost: 'wait',
-  priority: 50,
-  labels: {},
-};
 
 /** The output in a log of CRI records. */
 export function outputOf(log: Buffer): string {

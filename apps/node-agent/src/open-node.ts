@@ -1,0 +1,80 @@
+import { join } from 'node:path';
+import { ContentStore, OverlaySnapshotter } from '@berth/image';
+import { CliContainerRuntime, SpawnShimLauncher } from '@berth/runtime';
+import type { Logger } from 'pino';
+import type { NodeServices } from './attempts/node-services.js';
+import type { AgentConfig } from './config.js';
+import { bootId, bootTimeNs } from './host/boot.js';
+import { readHostFacts } from './host/host-facts.js';
+import { RegistryImageSource } from './images/registry-image-source.js';
+import { StopPage } from './lease/stop-page.js';
+import type { NodeCredential } from './link/credential.js';
+import { LogShipper } from './logs/log-shipper.js';
+import { AgentMetrics, type MetricSources } from './metrics.js';
+import { ReportSpool } from './reports/report-spool.js';
+import { IdSlots } from './sandbox/id-slots.js';
+import { loadSeccompProfile } from './sandbox/seccomp-profile.js';
+
+export interface OpenedNode {
+  readonly node: NodeServices;
+  readonly images: RegistryImageSource;
+  readonly store: ContentStore;
+}
+
+/** Opens everything that attempts work with. Throws when this machine cannot hold containers as promised. */
+export async function openNode(
+  config: AgentConfig,
+  { nodeId, credential }: NodeCredential,
+  log: Logger,
+  sources: Pick<MetricSources, 'containers'> & { readonly linked: () => boolean },
+): Promise<OpenedNode> {
+  const host = await readHostFacts();
+  const seccomp = await loadSeccompProfile(config.nativeDir);
+  const boot = bootId();
+  const layerProgram = join(config.nativeDir, 'berth-layer');
+  const store = await ContentStore.open({ dir: join(config.directory, 'content'), berthLayerPath: layerProgram });
+  const spool = await ReportSpool.open(join(config.directory, 'reports.spool'), log);
+  const shipper = new LogShipper({ url: config.url, credential, log, onShipped: (bytes) => metrics.logBytes.inc(bytes) });
+  const metrics = new AgentMetrics({
+    containers: sources.containers,
+    spooledReports: () => spool.size,
+    links: () => ({ control: sources.linked(), logs: shipper.state === 'up' }),
+    disk: () => {
+      const { totalBytes, sumOfImagesBytes } = store.usage();
+      return { layerBytes: totalBytes, imageBytes: sumOfImagesBytes };
+    },
+  });
+  const images = new RegistryImageSource(store, (count) => {
+    metrics.pulledBytes.inc(count.downloadedBytes);
+    metrics.layers.inc({ source: 'cache' }, count.layersHere);
+    metrics.layers.inc({ source: 'registry' }, count.layersFetched);
+  });
+  // Several agents may share a machine, its cgroups and its run directory.
+  const name = nodeId.slice(-8);
+  const runtimeRoot = join(config.runDirectory, 'runtime', name);
+  const node: NodeServices = {
+    paths: {
+      containers: join(config.directory, 'containers'),
+      runtimeRoot,
+      cgroupParent: `/berth/${name}`,
+      runtimeProgram: config.runtimeProgram,
+      initProgram: join(config.nativeDir, 'berth-init'),
+    },
+    bootId: boot,
+    host,
+    seccomp,
+    logMaxBytes: config.logMaxBytes,
+    slots: await IdSlots.open(join(config.runDirectory, 'ids'), config.directory),
+    spool,
+    shipper,
+    images,
+    snapshotter: new OverlaySnapshotter(join(config.directory, 'snapshots'), layerProgram),
+    launcher: new SpawnShimLauncher(join(config.nativeDir, 'berth-shim')),
+    runtime: new CliContainerRuntime(config.runtimeProgram, runtimeRoot),
+    stopPage: await StopPage.open(config.directory, boot),
+    metrics,
+    nowNs: bootTimeNs,
+    linked: sources.linked,
+  };
+  return { node, images, store };
+}
