@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -35,7 +35,9 @@ describe('the Debian packages', () => {
   it.skipIf(process.getuid?.() !== 0)(
     'are named, with the command, to an account that cannot install them (asked as another account, so it needs root)',
     () => {
-      const script = `import { installPackages } from '${new URL('../../../scripts/setup/packages.mjs', import.meta.url).pathname}';
+      // Given as text: the other account may not be able to read the checkout.
+      const module = readFileSync(new URL('../../../scripts/setup/packages.mjs', import.meta.url), 'utf8');
+      const script = `${module}
       try { installPackages([{ name: 'gcc', present: () => false }, { name: 'make', present: () => false }]); } catch (error) { console.log(error.message); }`;
       const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
         uid: 65534,
