@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -157,6 +158,8 @@ int main(int argc, char **argv)
 	struct command_line l = { .o = { .argv = argv, .root = DEFAULT_ROOT, .bundle = "." } };
 	struct rt_error err = { 0 };
 	int status = 0;
+	/* A careful caller's umask must not close the container's cgroup to the container's own root. */
+	umask(022);
 	int i = parse_global(&l, argc, argv, &err);
 	if (i >= 0 && !strcmp(l.command, "version")) {
 		printf(VERSION);

@@ -357,9 +357,19 @@ describe('sysctls', () => {
 });
 
 describe('the cgroup mount', () => {
-  it('shows the container its own limit, read-only', () => {
+  it('shows the container its own limit, read-only, whatever the umask of who creates it', () => {
     const hybrid = existsSync('/sys/fs/cgroup/memory');
     const path = hybrid ? '/sys/fs/cgroup/memory/memory.limit_in_bytes' : '/sys/fs/cgroup/memory.max';
+    const callers = process.umask(0o077);
+    try {
+      const outcome = bundle.run(['read', path], (config) => {
+        config.linux.resources = { memory: { limit: 67108864 } };
+      });
+      expect(outcome.lines[0]).toMatchObject({ text: '67108864\n' });
+    } finally {
+      process.umask(callers);
+    }
+    // As the host's root: to others the file is closed anyway.
     const outcome = bundle.run(['read', path, 'write', path, '-1'], (config) => {
       config.linux.resources = { memory: { limit: 67108864 } };
       asHostRoot(config);
