@@ -69,7 +69,7 @@ describe.each(backends)('with the queue on %s', slow, (backend) => {
     if (redis !== null) return redis.flushAll();
     const client = new pg.Client({ connectionString: databaseUrl });
     await client.connect();
-    await client.query('DROP SCHEMA bullmq CASCADE');
+    await client.query('DROP SCHEMA IF EXISTS bullmq CASCADE');
     await client.end();
   }
 });
@@ -100,7 +100,7 @@ describe('a control plane', slow, () => {
     expect((await api.get('/healthz')).status).toBe(200);
     const acknowledged = peer.heartbeatAcks;
     peer.exit({ runId: held, attempt: 1, epoch: 1 }, { exitCode: 5 });
-    await sleep(1000);
+    await sleep(1500);
     // What the store has not seen is not acknowledged: the node keeps its report, and its lease runs out.
     expect(peer.acks.every(({ id }) => id !== 'r3')).toBe(true);
     expect(peer.heartbeatAcks).toBeLessThanOrEqual(acknowledged + 1);

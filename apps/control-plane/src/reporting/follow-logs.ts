@@ -45,15 +45,16 @@ export class FollowLogs {
         const run = await this.runs.find(tenant.id, runId);
         if (run === null) return;
         attempt ??= run.attempts.at(-1)?.number;
-        let complete = attempt === undefined;
-        for (let more = attempt !== undefined; more && !signal.aborted; ) {
-          const read = await this.logs.read(runId, attempt as number, offset, chunkBytes);
-          more = read.bytes.length > 0;
+        let complete = true;
+        if (attempt !== undefined) {
+          let read = await this.logs.read(runId, attempt, offset, chunkBytes);
+          while (read.bytes.length > 0 && !signal.aborted) {
+            yield read.bytes;
+            offset = read.nextOffset;
+            grewAt = performance.now();
+            read = await this.logs.read(runId, attempt, offset, chunkBytes);
+          }
           complete = read.complete;
-          offset = read.nextOffset;
-          if (!more) break;
-          yield read.bytes;
-          grewAt = performance.now();
         }
         if (!selection.follow) return;
         const next = selection.attempt === undefined ? run.attempts.find(({ number }) => number > (attempt ?? 0)) : undefined;
