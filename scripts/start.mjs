@@ -45,7 +45,10 @@ function stopOnSignal(service) {
   });
 }
 
-const greeting = ({ url, registryUrl, metricsUrl, home }) => `
+function greeting({ url, registryUrl, metricsUrl, home }) {
+  // The CLI finds keys.json by itself only where it would be without a word.
+  const berth = process.env.BERTH_HOME ? `BERTH_HOME=${home.path} npx berth` : 'npx berth';
+  return `
 Berth runs.
   API       ${url}        (${url}/openapi.json describes it)
   registry  ${registryUrl}        (registry.berth/TENANT/NAME in a run)
@@ -55,15 +58,16 @@ Berth runs.
 Another terminal:
   skopeo copy --dest-tls-verify=false --dest-creds "x:$(node -p 'require("${home.path}/keys.json").tenantKey')" \\
     SOURCE docker://${registryUrl.replace('http://', '')}/default/NAME:TAG
-  npx berth run registry.berth/default/NAME:TAG
-  npx berth ps
+  ${berth} run registry.berth/default/NAME:TAG
+  ${berth} ps
 
 Another agent (here as a second one on this machine; elsewhere BERTH_URL names this one):
-  BERTH_URL=${url} BERTH_JOIN_TOKEN=$(npx berth join-token) BERTH_NODE_NAME=second \\
+  BERTH_URL=${url} BERTH_JOIN_TOKEN=$(${berth} join-token) BERTH_NODE_NAME=second \\
     BERTH_AGENT_DIR=${home.path}-second BERTH_AGENT_METRICS_PORT=0 node ${root}/apps/node-agent/dist/main.js
 
 Ctrl-C stops it.
 `;
+}
 
 main().catch((error) => {
   console.error(`start: ${error.message}`);
