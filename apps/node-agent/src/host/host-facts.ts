@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { access, readFile } from 'node:fs/promises';
 import { availableParallelism, release, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 export type CgroupMode = 'v1' | 'v2' | 'hybrid';
 
@@ -28,6 +30,7 @@ export interface HostFacts {
 
 /** Reads the machine's facts. Throws when it cannot give what every container must have. */
 export async function readHostFacts(): Promise<HostFacts> {
+  await requireOverlay();
   const hierarchies = parseCgroupMounts(await readFile('/proc/self/mountinfo', 'utf8'));
   const cgroupMode = cgroupModeOf(hierarchies);
   const swapAccounting = await countsSwap(hierarchies);
@@ -83,6 +86,14 @@ export function cgroupModeOf(hierarchies: readonly CgroupHierarchy[]): CgroupMod
 export function parseMaxOpenFiles(limits: string): number {
   const found = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1];
   return found === 'unlimited' || found === undefined ? 1_048_576 : Number(found);
+}
+
+/** The kernel loads the module itself where a mount asks for it, but not on every machine. */
+async function requireOverlay(): Promise<void> {
+  const isThere = async (): Promise<boolean> => /^\S*\toverlay$/m.test(await readFile('/proc/filesystems', 'latin1'));
+  if (await isThere()) return;
+  await promisify(execFile)('modprobe', ['overlay']).catch(() => {});
+  if (!(await isThere())) throw new Error('this kernel has no overlayfs: containers could not share layers');
 }
 
 async function countsSwap(hierarchies: readonly CgroupHierarchy[]): Promise<boolean> {

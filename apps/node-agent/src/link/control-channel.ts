@@ -5,8 +5,9 @@ import type { ReportSpool } from '../reports/report-spool.js';
 import { LinkSocket, type LinkState } from './link-socket.js';
 
 const reportsPerMessage = 500;
-/** Heartbeats that may go unanswered before the connection counts as dead. */
+/** A connection on which the control plane answers no heartbeat for so many of them, and for so long, is dead. */
 const silentHeartbeats = 3;
+const silentNs = 10_000_000_000n;
 const resendReportsMs = 15_000;
 
 export type Hello = Omit<Extract<AgentMessage, { type: 'hello' }>, 'type' | 'protocol' | 'holds'>;
@@ -114,7 +115,8 @@ export class ControlChannel {
   }
 
   private beat(): void {
-    if (this.#sentAtNs.size >= silentHeartbeats) {
+    const [oldestNs] = this.#sentAtNs.values();
+    if (oldestNs !== undefined && this.#sentAtNs.size >= silentHeartbeats && this.options.nowNs() - oldestNs >= silentNs) {
       this.options.log.warn('the control plane answers no heartbeat');
       this.#socket.reconnect();
       return;
