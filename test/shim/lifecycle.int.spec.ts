@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { readFile, readlink } from 'node:fs/promises';
+import { readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -191,6 +191,16 @@ describe('the end', () => {
     expect((await shim.ended()).exitCode).toBe(6);
     const survivor = Number(outputOf(await shim.log(), 'stdout'));
     expect(survivor).toBeGreaterThan(0);
+    expect(await isAlive(survivor)).toBe(false);
+  });
+
+  it('comes although such a process was moved out of the container’s cgroup', async () => {
+    const shim = await bench.start({ command: 'setsid sleep 1000 & echo $!; while [ ! -e /tmp/go ]; do sleep 0.05; done', hostPids: true });
+    await until(async () => (await shim.log()).length > 0);
+    const survivor = Number(outputOf(await shim.log(), 'stdout'));
+    for (const path of await cgroupsOf(shim.id)) await writeFile(join(path, '../../cgroup.procs'), String(survivor));
+    await writeFile(`/proc/${shim.pid}/root/tmp/go`, '');
+    expect((await shim.ended()).exitCode).toBe(0);
     expect(await isAlive(survivor)).toBe(false);
   });
 
