@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '@berth/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runToEnd } from './testing/agent-peer.js';
@@ -32,6 +33,7 @@ describe(`${size} submissions at once at a quota of ${quota}`, () => {
           // A peer lets go of an attempt before it reports its end, so what the nodes hold together can never exceed what is reserved.
           const held = service.peers.reduce((sum, { holds }) => sum + holds.size, 0);
           mostHeld = Math.max(mostHeld, held);
+          await sleep(10);
           await runToEnd(self, assignment);
         };
       }

@@ -98,7 +98,7 @@ export interface Config {
     readonly quota: { readonly concurrentRuns: number; readonly cpuMillis: number; readonly memoryBytes: number };
   };
   readonly placement: PlacementPolicy;
-  /** How long a replica that was told to stop still takes connections: those that are on their way must not be cut. */
+  /** A replica that was told to stop takes connections until none has come for so long: those on their way must not be cut. */
   readonly drainMs: number;
   readonly logLevel: string;
 }

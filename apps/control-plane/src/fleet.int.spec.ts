@@ -158,7 +158,7 @@ describe('the fleet', () => {
 
     // The lost node comes back with what it had: the retried attempt is stale, the other goes on.
     await first.connect(service.url);
-    await eventually(() => expect(first.stops).toMatchObject([{ lease: { runId: retried, epoch: 1 }, reason: 'superseded' }]), patience);
+    await eventually(() => expect(first.stops[0]).toMatchObject({ lease: { runId: retried, epoch: 1 }, reason: 'superseded' }), patience);
     const stale = first.exit({ runId: retried, attempt: 1, epoch: 1 }, { exitCode: 0 });
     await eventually(() => expect(first.acks).toContainEqual({ id: stale, outcome: 'stale' }), patience);
     expect((await get(retried)).state).toBe('running');
@@ -178,7 +178,7 @@ describe('the fleet', () => {
 
     await service.admin.post(`/v1/admin/nodes/${holder.nodeId}/declare-dead`);
     expect(await get(id)).toMatchObject({ state: 'failed', failure: { code: 'nodeLost', blame: 'platform' } });
-    await eventually(() => expect(holder.stops).toMatchObject([{ lease: { runId: id }, reason: 'superseded' }]), patience);
+    await eventually(() => expect(holder.stops[0]).toMatchObject({ lease: { runId: id }, reason: 'superseded' }), patience);
     expect((await service.admin.post(`/v1/admin/nodes/${other.nodeId}/drain`)).json.state).toBe('draining');
     expect((await service.admin.post(`/v1/admin/nodes/${other.nodeId}/undrain`)).json.state).toBe('ready');
   });

@@ -1,5 +1,4 @@
 import type { Server } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError, hashSecret, isSecret } from '@berth/core';
 import { openQueues } from '@berth/queue';
 import { type ApiKeyStore, openStore } from '@berth/store';
@@ -11,6 +10,7 @@ import type { Config } from './config.js';
 import { LinkServer } from './fleet/link-server.js';
 import { observeHttp } from './http/observe-http.js';
 import { OpenStreams } from './http/open-streams.js';
+import { quietPeriod } from './http/quiet-period.js';
 import type { ServedRoutes } from './http/served-routes.js';
 import { createHttpAdapter } from './http/server.js';
 import { type Logger, nestLogger } from './logger.js';
@@ -81,7 +81,7 @@ async function serve(foundations: Foundations, closeFoundations: () => Promise<v
     // Balancers first, then those who would wait for us, then the doors; what is under way ends before what it stands on is closed.
     app.get(Readiness).stop();
     app.get(OpenStreams).stop();
-    if (server.listening) await sleep(config.drainMs);
+    if (server.listening) await quietPeriod(server, config.drainMs);
     await Promise.all([app.close(), app.get(LinkServer).stop()]);
     await sweeper.stop();
     await app.get(WakeUps).stop();
