@@ -358,13 +358,10 @@ describe('sysctls', () => {
 
 describe('the cgroup mount', () => {
   it('shows the container its own limit, read-only, whatever the umask of who creates it', () => {
-    const hybrid = existsSync('/sys/fs/cgroup/memory');
-    const path = hybrid ? '/sys/fs/cgroup/memory/memory.limit_in_bytes' : '/sys/fs/cgroup/memory.max';
+    const path = existsSync('/sys/fs/cgroup/memory') ? '/sys/fs/cgroup/memory/memory.limit_in_bytes' : '/sys/fs/cgroup/memory.max';
     const callers = process.umask(0o077);
     try {
-      const outcome = bundle.run(['read', path], (config) => {
-        config.linux.resources = { memory: { limit: 67108864 } };
-      });
+      const outcome = bundle.run(['read', path], ({ linux }) => (linux.resources = { memory: { limit: 67108864 } }));
       expect(outcome.lines[0]).toMatchObject({ text: '67108864\n' });
     } finally {
       process.umask(callers);
