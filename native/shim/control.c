@@ -132,12 +132,16 @@ static void read_requests(struct connection *conn, struct shim *s)
 		memcpy(request, conn->bytes, len);
 		conn->fill -= len + 1;
 		memmove(conn->bytes, newline + 1, conn->fill);
-		answer_request(conn, s, request, len);
+		bool overlong = conn->overlong;
+		conn->overlong = false;
+		if (overlong)
+			refuse(conn, "the request is too long");
+		else
+			answer_request(conn, s, request, len);
 	}
 	if (conn->fd >= 0 && conn->fill == sizeof conn->bytes) {
-		refuse(conn, "the request is too long");
-		if (conn->fd >= 0)
-			hang_up(conn);
+		conn->overlong = true;
+		conn->fill = 0;
 	}
 }
 

@@ -21,6 +21,7 @@ struct shim;
 struct connection {
 	int fd; /* -1: free */
 	bool waiting;
+	bool overlong; /* the line under way is longer than any request, and its start is gone */
 	size_t fill;
 	char bytes[CONTROL_REQUEST_MAX];
 };
