@@ -46,8 +46,8 @@ describe.skipIf(missing !== null)(`containers of an agent${missing === null ? ''
   });
 
   it('counts the cpu time of a container', async () => {
-    const { exit } = await node.run('i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done');
-    expect(exit?.cpuTimeUs).toBeGreaterThan(20_000);
+    const { exit } = await node.run('i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done');
+    expect(exit?.cpuTimeUs).toBeGreaterThan(8_000);
   });
 
   it('kills a container that ignores the stop signal when its time is up', async () => {
