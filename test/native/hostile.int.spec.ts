@@ -276,9 +276,10 @@ it('leaves nothing of a container whose runtime is killed at any moment', async 
   for (let delay = 0; delay < 16; delay += 1) {
     bundle.write(bundle.config(['wait']));
     const child = spawn(runtimePath, ['--root', bundle.stateRoot, 'create', '--bundle', bundle.dir, bundle.id], { stdio: 'ignore' });
+    const ended = new Promise((done) => child.once('exit', done));
     await new Promise((done) => setTimeout(done, delay / 2));
     child.kill('SIGKILL');
-    await new Promise((done) => child.once('exit', done));
+    await ended;
     expect(bundle.runtime(['delete', '--force', bundle.id]).status).toBe(0);
     expect(bundle.leftovers()).toEqual([]);
     expect(existsSync(join(bundle.stateRoot, bundle.id))).toBe(false);
