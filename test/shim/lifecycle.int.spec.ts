@@ -245,8 +245,8 @@ describe('size', () => {
 });
 
 describe('descriptors of the container', () => {
-  it('lets a mapped root open /dev/stdout by name', async () => {
-    const { record, log } = await bench.runToEnd({ command: 'echo by-name > /proc/self/fd/1', mapRootTo: 200000 });
+  it.each([runtimePath, ...others])('lets a mapped root open /dev/stdout by name, under %s', async (runtime) => {
+    const { record, log } = await bench.runToEnd({ command: 'echo by-name > /proc/self/fd/1', mapRootTo: 200000, runtime });
     expect(outputOf(log, 'stderr').toString()).toBe('');
     expect(record.exitCode).toBe(0);
     expect(outputOf(log, 'stdout').toString()).toBe('by-name\n');

@@ -1,6 +1,9 @@
 import { existsSync } from 'node:fs';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cgroupsOf, outputOf, ShimBench, until } from './shim-fixture.js';
 
@@ -41,6 +44,21 @@ describe('the socket', () => {
     );
     const record = await shim.record();
     expect(waits).toEqual([1, 2, 3].map(() => ({ answer: [record], written: true })));
+  });
+
+  it('keeps everyone waiting while exit.json cannot be written', async () => {
+    const shim = await bench.start({ command: 'sleep 0.2; exit 9' });
+    const inTheWay = join(shim.dir, 'exit.json');
+    await mkdir(inTheWay);
+    let answered = false;
+    const wait = shim.ask({ op: 'wait' }).finally(() => {
+      answered = true;
+    });
+    await until(async () => isDeepStrictEqual(await shim.ask({ op: 'status' }), [{ state: 'exited', pid: shim.pid }]));
+    await sleep(200);
+    expect(answered).toBe(false);
+    await rmdir(inTheWay);
+    expect(await wait).toEqual([await shim.record()]);
   });
 
   it('closes a waiting connection when the cgroup is gone too', async () => {
@@ -102,11 +120,12 @@ describe('the socket', () => {
     }
     const deaf = await open(path);
     deaf.on('error', () => {});
+    const cutOff = new Promise((resolve) => deaf.on('close', resolve));
     deaf.pause();
     for (let i = 0; i < 200; i++) deaf.write('{"op":"status"}\n'.repeat(500));
     const crowd = await Promise.all(Array.from({ length: 30 }, () => shim.ask({ op: 'status' })));
     expect(crowd.every((answers) => answers.length === 1)).toBe(true);
-    deaf.destroy();
+    await cutOff;
     await shim.ask({ op: 'stop', graceMs: 0 });
     expect((await shim.ended()).stoppedBy).toBe('request');
   });
