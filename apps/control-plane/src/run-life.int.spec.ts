@@ -100,6 +100,21 @@ describe.each(backends)('a run, with the queue on %s', (backend) => {
     expect((await tenant.api.get(`/v1/runs/${id}/logs?attempt=2`)).json.code).toBe('notFound');
   });
 
+  it('shows a log whole although the end was reported before the rest of it came', async () => {
+    const [peer] = service.peers;
+    if (peer === undefined) throw new Error('no peer');
+    const { id } = await submit({ args: ['hold'] });
+    await eventually(() => expect(peer.runIds).toContain(id), patience);
+    const lease = [...peer.holds.values()].find(({ runId }) => runId === id);
+    if (lease === undefined) throw new Error('no lease');
+    const log = criRecord('stdout', 'last words');
+    peer.exit(lease, { exitCode: 0, logBytes: log.length });
+    await wait(id);
+    const reading = tenant.api.get(`/v1/runs/${id}/logs`);
+    await peer.ship(lease, 0, log);
+    expect((await reading).text).toBe('last words\n');
+  });
+
   it('bounds a wait by the time that was asked for', async () => {
     const { id } = await submit({ args: ['hold'] });
     const before = performance.now();

@@ -9,6 +9,8 @@ const chunkBytes = 64 * 1024;
 const lookAgainMs = 400;
 /** A log that is not whole so long after its run's end will never be: its node is gone. */
 const incompleteMs = 10_000;
+/** How long a plain read waits for the rest of an ended run's log: a node reports the end and ships the log on connections of their own. */
+const tailMs = 2_000;
 
 export interface LogSelection {
   /** Undefined: the last attempt; when following, also those that come after it. */
@@ -56,7 +58,8 @@ export class FollowLogs {
           }
           complete = read.complete;
         }
-        if (!selection.follow) return;
+        const isTail = isTerminal(run.state) && !complete && performance.now() - grewAt < tailMs;
+        if (!selection.follow && !isTail) return;
         const next = selection.attempt === undefined ? run.attempts.find(({ number }) => number > (attempt ?? 0)) : undefined;
         if (attempt !== undefined && next !== undefined) {
           attempt = next.number;
