@@ -203,6 +203,7 @@ export class AgentPeer {
       case 'stop':
         this.stops.push(message);
         if (this.holds.has(key(message.lease))) this.stopHeld(message);
+        else if (message.reason === 'canceled' && !this.wasGiven(message.lease)) this.report(message.lease, { kind: 'stopped' });
         break;
       case 'reportAcks':
         for (const ack of message.acks) {
@@ -219,6 +220,11 @@ export class AgentPeer {
     const { runId, attempt, epoch } = assignment;
     this.holds.set(key(assignment), { runId, attempt, epoch });
     void this.behaviour(this, assignment);
+  }
+
+  /** A run that is canceled between its placement and its dispatch is stopped without ever having been assigned. */
+  private wasGiven(lease: Lease): boolean {
+    return this.assignments.some((assignment) => key(assignment) === key(lease));
   }
 
   private stopHeld({ lease, reason }: Stop): void {
