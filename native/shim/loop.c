@@ -78,8 +78,10 @@ static void keep_deadlines(struct shim *s, uint64_t now)
 		s->timeout_at = CLOCK_NEVER;
 		shim_stop(s, STOP_TIMEOUT, s->opt->stop_grace_ms);
 	}
-	if (now >= lease_at(s))
+	if (!s->lease_over && now >= lease_at(s)) {
+		s->lease_over = true;
 		shim_stop(s, STOP_LEASE, s->opt->stop_grace_ms);
+	}
 	if (now >= s->kill_at) {
 		kill(s->pid, SIGKILL);
 		container_kill_cgroup(s->opt->cgroup);
@@ -98,8 +100,7 @@ static uint64_t next_deadline(const struct shim *s, uint64_t now, uint64_t deadl
 	if (!s->started || s->exited)
 		return deadline;
 	deadline = earlier(deadline, earlier(s->timeout_at, s->kill_at));
-	/* A lease that ran out has begun the stop; kill_at is what counts then. */
-	if (s->lease && s->end.stopped_by != STOP_LEASE)
+	if (s->lease && !s->lease_over)
 		deadline = earlier(deadline, earlier(lease_at(s), clock_add(now, LEASE_LOOK)));
 	return deadline;
 }

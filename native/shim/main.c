@@ -18,8 +18,6 @@
 #include "common/scope.h"
 #include "shim/shim.h"
 
-#define REPORT_MAX 2048
-
 static struct shim the_shim;
 
 /* Leaves everything that ties this process to its caller. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/fs.h"
@@ -57,8 +58,9 @@ static void give_stdio(const char *bundle, int out_fd, int err_fd)
 }
 
 /* In the child: what a program expects to start with, whatever the shim and its caller did to it. */
-static void reset_signals(void)
+static void reset_process(void)
 {
+	umask(022);
 	for (int n = 1; n < NSIG; n++)
 		signal(n, SIG_DFL);
 	sigset_t none;
@@ -86,7 +88,7 @@ static _Noreturn void child(const struct options *opt, enum oci_verb verb, int o
 	/* The rest of the shim's descriptors are O_CLOEXEC, and its own 0 to 2 are /dev/null. */
 	if (out_fd >= 0 && (dup2(out_fd, 1) < 0 || dup2(err_fd, 2) < 0))
 		_exit(CANNOT_EXEC);
-	reset_signals();
+	reset_process();
 	execvp(opt->runtime, (char *const *)argv);
 	dprintf(2, "cannot execute the runtime %s: %s\n", opt->runtime, strerror(errno));
 	_exit(CANNOT_EXEC);

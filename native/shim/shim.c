@@ -183,8 +183,8 @@ static void blame_output(struct shim *s, struct rt_error *err)
 
 static void report_line(int fd, char outcome, const char *json, size_t len)
 {
-	char line[RECORD_MAX + RT_ERROR_TEXT];
-	int n = snprintf(line, sizeof line, "%c%.*s\n", outcome, (int)len, json);
+	char line[REPORT_MAX];
+	int n = snprintf(line, sizeof line, "%c%.*s\n", outcome, (int)(len < sizeof line - 3 ? len : sizeof line - 3), json);
 	/* Nobody may be listening any more; the container lives on all the same. */
 	if (write(fd, line, (size_t)n) < 0)
 		n = 0;

@@ -24,6 +24,9 @@
 #include "shim/options.h"
 #include "shim/record.h"
 
+/* Room for any error, whose bytes may each become a replacement character of three. */
+#define REPORT_MAX 4096
+
 struct shim {
 	const struct options *opt;
 	int dirfd;      /* --dir */
@@ -31,6 +34,7 @@ struct shim {
 	int timer_fd;   /* CLOCK_BOOTTIME */
 	int output[LOG_STREAMS]; /* read ends; -1 at their end */
 	const uint64_t *lease;   /* mapped; NULL: none */
+	bool lease_over;         /* it ran out and has had its effect */
 
 	pid_t runtime;       /* the OCI runtime's command under way; 0: none */
 	int runtime_status;  /* of the last one */
@@ -48,7 +52,8 @@ struct shim {
 };
 
 /*
- * Lives a container's life. report_fd gets one byte, '0' or '1' (started or not), and one line of JSON, and is closed then.
+ * Lives a container's life. report_fd gets one byte, '0' or '1' (started or not), and one line of JSON of at most REPORT_MAX
+ * bytes in all, and is closed then.
  * Returns the shim's own exit status. To be called in a process that has detached already.
  */
 int shim_run(struct shim *s, const struct options *opt, int report_fd);

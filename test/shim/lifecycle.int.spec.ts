@@ -56,6 +56,12 @@ describe('starting', () => {
     expect(await cgroupsOf(shim.id)).toEqual([]);
   });
 
+  it('passes on any message in one line of JSON, however long and strange', async () => {
+    const shim = await bench.attempt({ command: 'true', runtime: `/no/${'\u00ff"\\'.repeat(300)}` });
+    expect(shim.exitCode).toBe(1);
+    expect((shim.answer as { error: string }).error.length).toBeGreaterThan(200);
+  });
+
   it('says so when the runtime itself cannot be executed', async () => {
     const shim = await bench.attempt({ command: 'true', runtime: '/no/such/runtime' });
     expect(shim.answer).toEqual({ error: expect.stringContaining('/no/such/runtime') });
@@ -250,6 +256,11 @@ describe('descriptors of the container', () => {
     expect(outputOf(log, 'stderr').toString()).toBe('');
     expect(record.exitCode).toBe(0);
     expect(outputOf(log, 'stdout').toString()).toBe('by-name\n');
+  });
+
+  it.each([runtimePath, ...others])('leaves the container the usual file mode mask, under %s', async (runtime) => {
+    const { log } = await bench.runToEnd({ command: 'umask', runtime });
+    expect(outputOf(log, 'stdout').toString()).toBe('0022\n');
   });
 
   it('gives the container an empty stdin and no descriptor beyond its three', async () => {

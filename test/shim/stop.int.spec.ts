@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -151,6 +152,19 @@ describe('lease', () => {
       await sleep(ample(1500) / 8);
     }
     expect(await shim.ask({ op: 'status' })).toEqual([{ state: 'running', pid: shim.pid }]);
+    await shim.ask({ op: 'stop', graceMs: 0 });
+    expect((await shim.ended()).stoppedBy).toBe('request');
+    lease.close();
+  });
+
+  it('that runs out during a long stop costs no processor time', async () => {
+    const lease = new Lease().until(bootMs() + 3_600_000);
+    const shim = await bench.start({ command: stubborn, flags: ['--lease', lease.path, '--stop-grace-ms', '3600000'] });
+    await shim.ask({ op: 'stop', graceMs: 3_600_000 });
+    lease.until(1);
+    await sleep(2500);
+    const stat = (await readFile(`/proc/${await shim.shimPid()}/stat`, 'latin1')).split(') ')[1]?.split(' ') ?? [];
+    expect(Number(stat[11]) + Number(stat[12])).toBeLessThan(30);
     await shim.ask({ op: 'stop', graceMs: 0 });
     expect((await shim.ended()).stoppedBy).toBe('request');
     lease.close();
