@@ -26,6 +26,9 @@ import { PlaceRuns } from './scheduler/place-runs.js';
 import { PlaceStalled } from './scheduler/place-stalled.js';
 import { Sweeper } from './scheduler/sweeper.js';
 
+/** By then every request that was under way at a stop has its answer: the longest wait for a registry, and a margin. */
+const answerMaxMs = 8_000;
+
 /** A control plane that serves. */
 export interface ControlPlane {
   readonly url: string;
@@ -82,7 +85,10 @@ async function serve(foundations: Foundations, closeFoundations: () => Promise<v
     app.get(Readiness).stop();
     app.get(OpenStreams).stop();
     if (server.listening) await quietPeriod(server, config.drainMs);
+    // A connection on which no request was ever sent is idle to nobody, and would hold the door open until the server's own timeouts.
+    const cut = setTimeout(() => server.closeAllConnections(), answerMaxMs);
     await Promise.all([app.close(), app.get(LinkServer).stop()]);
+    clearTimeout(cut);
     await sweeper.stop();
     await app.get(WakeUps).stop();
     await placeRuns.settled();
