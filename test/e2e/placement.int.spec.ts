@@ -42,11 +42,13 @@ describe('three agents of unequal size', () => {
       fillers.push(await tenant.sh('sleep 300', { resources: { cpuMillis: 500, memoryBytes: 100 * MiB } }));
       expect(fillers.length).toBeLessThan(15);
     }
-    for (const { id } of fillers) {
-      if (nodeOf(await tenant.run(id)) === 'small') continue;
-      await tenant.api.post(`/v1/runs/${id}/cancel`);
-      await tenant.ended(id);
-    }
+    await Promise.all(
+      fillers.map(async ({ id }) => {
+        if (nodeOf(await tenant.run(id)) === 'small') return;
+        await tenant.api.post(`/v1/runs/${id}/cancel`);
+        await tenant.ended(id);
+      }),
+    );
 
     await test.service.agents.get('doomed')!.stop('SIGKILL');
     await eventually(
