@@ -34,7 +34,7 @@ static int own_start_time(unsigned long long *out, struct rt_error *err)
 
 int record_shim(int dirfd, struct rt_error *err)
 {
-	unsigned long long start_time;
+	unsigned long long start_time = 0;
 	int r = own_start_time(&start_time, err);
 	if (r < 0)
 		return r;
