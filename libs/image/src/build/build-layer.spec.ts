@@ -12,7 +12,7 @@ const listed = async (entries: LayerEntry[]): Promise<string[]> => {
     env: { TZ: 'UTC', PATH: process.env.PATH },
   })
     .toString()
-    .trimEnd()
+    .replace(/\n$/, '')
     .split('\n');
 };
 
@@ -57,7 +57,7 @@ describe('a layer', () => {
         expect(last).toContain(` ${uid}/0 `);
         expect(last.endsWith(` 1970-01-01 00:00:00 ${file}`)).toBe(true);
       }),
-      { numRuns: 30 },
+      { numRuns: 30, examples: [[' ', 0]] },
     );
   });
 
