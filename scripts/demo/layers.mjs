@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildLayer, collectProgram } from '@berth/image';
 import { findStaticBusybox } from '../setup/packages.mjs';
@@ -26,8 +26,22 @@ export function baseLayer() {
   ]);
 }
 
+/** Debian's Node.js reads these parts of itself from files when it starts; other builds carry them within. */
+const builtins = [
+  'cjs-module-lexer/lexer.js',
+  'cjs-module-lexer/dist/lexer.js',
+  'undici/undici-fetch.js',
+  'acorn/dist/acorn.js',
+  'acorn-walk/dist/walk.js',
+  'minimatch/dist/cjs/index.bundle.js',
+].map((name) => `/usr/share/nodejs/${name}`);
+
 /** This very Node.js with every library it loads. */
-export const nodeLayer = async () => buildLayer(await collectProgram(process.execPath, { at: '/usr/local/bin/node' }));
+export async function nodeLayer() {
+  const program = await collectProgram(process.execPath, { at: '/usr/local/bin/node' });
+  const parts = builtins.filter((path) => existsSync(path)).map((path) => ({ type: 'file', path, content: readFileSync(path) }));
+  return buildLayer([...program, ...parts]);
+}
 
 /** One app: its sources, and what it says of its version. */
 export function appLayer(name, version) {
