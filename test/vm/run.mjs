@@ -108,5 +108,10 @@ async function main() {
 }
 
 // Through process.exit, so that the emulator is ended and the disks are removed on the way out.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(130));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(signal, () => {
+    console.error(`vm: ended by ${signal}`);
+    process.exit(130);
+  });
+}
 await main();
