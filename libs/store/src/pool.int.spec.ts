@@ -54,6 +54,7 @@ describe('transaction', () => {
       );
     await Promise.all([crossing(1, 2), crossing(2, 1)]);
     expect(await values()).toEqual([2, 2]);
-    expect(bothBegun.count).toBe(3);
+    // The victim begins again at once and may win its first row back, which makes a second deadlock: three is the least.
+    expect(bothBegun.count).toBeGreaterThanOrEqual(3);
   });
 });

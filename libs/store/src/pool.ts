@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 
 /** Runs one statement; a pool or a client in a transaction. */
@@ -59,6 +60,8 @@ export async function retryOnDeadlock<T>(work: () => Promise<T>): Promise<T> {
     } catch (error) {
       const code = (error as { code?: string }).code;
       if (attempt >= 5 || (code !== deadlockDetected && code !== serializationFailure)) throw error;
+      // Together again at once, the same two could meet in the same deadlock as often as they may try.
+      await sleep(Math.random() * 20 * attempt);
     }
   }
 }
