@@ -185,10 +185,8 @@ static int check_whole(const struct config *c, struct rt_error *err)
 int config_load(int bundle_fd, struct config *c, struct rt_error *err)
 {
 	*c = (struct config){ .rootfs_propagation = MS_PRIVATE };
-	cleanup_free char *text = NULL;
-	size_t len;
-	int r = fs_read_file(bundle_fd, "config.json", JSON_MAX_BYTES, &text, &len, err);
-	if (r < 0 || (r = json_parse(text, len, &c->doc, err)) < 0) {
+	int r = fs_read_file(bundle_fd, "config.json", JSON_MAX_BYTES, &c->text, &c->text_len, err);
+	if (r < 0 || (r = json_parse(c->text, c->text_len, &c->doc, err)) < 0) {
 		rt_prefix(err, "bundle");
 		return r;
 	}
@@ -214,5 +212,7 @@ int config_load(int bundle_fd, struct config *c, struct rt_error *err)
 void config_free(struct config *c)
 {
 	json_free(c->doc);
+	free(c->text);
 	c->doc = NULL;
+	c->text = NULL;
 }

@@ -119,6 +119,8 @@ struct sysctl_spec {
 
 struct config {
 	struct json_doc *doc;
+	char *text; /* what was read, kept for the container's record */
+	size_t text_len;
 	const char *oci_version;
 	const char *rootfs; /* absolute, or relative to the bundle */
 	bool readonly_rootfs;

@@ -58,11 +58,11 @@ static int bind_console(int rootfs, int terminal, struct rt_error *err)
 	return 0;
 }
 
-int console_open(const struct process_spec *p, int rootfs, int console_socket, struct rt_error *err)
+int console_make(const struct process_spec *p, int root, int console_socket, struct rt_error *err)
 {
 	struct statfs fs;
 	int unlocked = 0;
-	cleanup_fd int master = fs_openat2(rootfs, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	cleanup_fd int master = fs_openat2(root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 	if (master < 0)
 		return rt_fail(err, master, "open a terminal");
 	if (fstatfs(master, &fs) < 0 || fs.f_type != DEVPTS_SUPER_MAGIC)
@@ -78,8 +78,11 @@ int console_open(const struct process_spec *p, int rootfs, int console_socket, s
 	if (fchown(terminal, p->uid, (gid_t)-1) < 0)
 		return rt_fail_errno(err, "own the terminal");
 	int r = send_master(console_socket, master, err);
-	if (r < 0 || (r = bind_console(rootfs, terminal, err)) < 0)
-		return r;
+	return r < 0 ? r : take_fd(&terminal);
+}
+
+int console_adopt(int terminal, struct rt_error *err)
+{
 	if (ioctl(terminal, TIOCSCTTY, 0) < 0)
 		return rt_fail_errno(err, "control the terminal");
 	for (int fd = 0; fd < 3; fd++) {
@@ -87,4 +90,13 @@ int console_open(const struct process_spec *p, int rootfs, int console_socket, s
 			return rt_fail_errno(err, "use the terminal");
 	}
 	return 0;
+}
+
+int console_open(const struct process_spec *p, int rootfs, int console_socket, struct rt_error *err)
+{
+	cleanup_fd int terminal = console_make(p, rootfs, console_socket, err);
+	if (terminal < 0)
+		return terminal;
+	int r = bind_console(rootfs, terminal, err);
+	return r < 0 ? r : console_adopt(terminal, err);
 }

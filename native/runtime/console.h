@@ -8,8 +8,16 @@
 must_check int console_connect(const char *path, struct rt_error *err);
 
 /*
- * Inside, before the pivot: opens a pseudo-terminal of the container's own devpts below `rootfs`, sends the master to the
- * engine, makes the other end stdio and the controlling terminal, and binds it to /dev/console.
+ * Inside, with `root` the container's root directory: opens a pseudo-terminal of the container's own devpts, sized and owned
+ * as the process asks, and sends the master over the socket. Returns the other end.
+ */
+must_check int console_make(const struct process_spec *p, int root, int console_socket, struct rt_error *err);
+
+/* Makes the terminal stdio and the controlling terminal of this process, which leads its session. */
+must_check int console_adopt(int terminal, struct rt_error *err);
+
+/*
+ * Inside, before the pivot: console_make and console_adopt, and binds the terminal to /dev/console.
  */
 must_check int console_open(const struct process_spec *p, int rootfs, int console_socket, struct rt_error *err);
 

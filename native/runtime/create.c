@@ -1,13 +1,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/vfs.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -19,6 +16,7 @@
 #include "runtime/console.h"
 #include "runtime/hooks.h"
 #include "runtime/namespaces.h"
+#include "runtime/process.h"
 #include "runtime/self.h"
 #include "runtime/spawn.h"
 #include "runtime/state.h"
@@ -97,39 +95,6 @@ static int save(struct creation *n, pid_t pid, struct rt_error *err)
 	return state_save(n->state_dir, &n->state, err);
 }
 
-/* The container's user may open its own pipes again by /dev/stdout, as programs do. What has a name on the host stays whose it is. */
-static void own_stdio(const struct config *c)
-{
-	int64_t uid = ns_host_id(&c->uid_maps, c->process.uid), gid = ns_host_id(&c->gid_maps, c->process.gid);
-	struct statfs fs;
-	for (int fd = 0; fd < 3 && uid >= 0 && gid >= 0; fd++) {
-		if (fstatfs(fd, &fs) == 0 && fs.f_type == PIPEFS_MAGIC && fchown(fd, (uid_t)uid, (gid_t)gid) < 0)
-			return;
-	}
-}
-
-static int set_oom_score(const struct config *c, pid_t pid, struct rt_error *err)
-{
-	char path[64], value[16];
-	if (!c->process.has_oom_score_adj)
-		return 0;
-	snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
-	snprintf(value, sizeof value, "%d", c->process.oom_score_adj);
-	int r = fs_write_at(AT_FDCWD, path, value);
-	return r < 0 ? rt_fail(err, r, "set oomScoreAdj %s", value) : 0;
-}
-
-/* From outside, where the right to raise limits is, and last: init's own work is not bound by them. */
-static int set_rlimits(const struct config *c, pid_t pid, struct rt_error *err)
-{
-	for (size_t i = 0; i < c->process.rlimit_count; i++) {
-		const struct rlimit_spec *l = &c->process.rlimits[i];
-		if (prlimit(pid, l->resource, &l->limit, NULL) < 0)
-			return rt_fail_errno(err, "set rlimit %d", l->resource);
-	}
-	return 0;
-}
-
 static bool has_runtime_hooks(const struct config *c)
 {
 	return c->hooks[HOOK_PRESTART].count || c->hooks[HOOK_CREATE_RUNTIME].count;
@@ -183,7 +148,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 		return console;
 	if ((r = ns_open(c, n->init.ns_fds, err)) < 0)
 		return r;
-	own_stdio(c);
+	process_own_stdio(c);
 	pid_t pid = 0;
 	r = spawn_init(&n->init, n->sync_fd, &pid, &in_v2, err);
 	/* They are the container's now; this process may live as long as it and must not pin its mounts. */
@@ -196,27 +161,12 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 		return r;
 	if (ns_has(c, NS_USER) && (r = ns_write_maps(pid, c, err)) < 0)
 		return r;
-	if ((r = cgroups_attach(&n->cgroups, pid, in_v2, err)) < 0 || (r = set_oom_score(c, pid, err)) < 0)
+	if ((r = cgroups_attach(&n->cgroups, pid, in_v2, err)) < 0 || (r = process_set_oom_score(&c->process, pid, err)) < 0)
 		return r;
 	if ((r = sync_send_pid(n->sync_fd, SYNC_GO, pid, err)) < 0 || (has_runtime_hooks(c) && (r = run_hooks(n, err)) < 0) ||
 	    (r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0)
 		return r;
-	return set_rlimits(c, pid, err);
-}
-
-static int write_pid_file(const struct creation *n, struct rt_error *err)
-{
-	char text[16], dir[PATH_MAX];
-	const char *path = n->options->pid_file;
-	if (!path)
-		return 0;
-	int len = snprintf(text, sizeof text, "%d", n->state.pid);
-	const char *slash = strrchr(path, '/');
-	snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
-	cleanup_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return rt_fail_errno(err, "write %s", path);
-	return fs_write_atomic(fd, slash ? slash + 1 : path, text, (size_t)len, 0644, err);
+	return process_set_rlimits(&c->process, pid, err);
 }
 
 static int make_all(struct creation *n, bool wait_for_start, struct rt_error *err)
@@ -231,7 +181,7 @@ static int make_all(struct creation *n, bool wait_for_start, struct rt_error *er
 	n->has_state = true;
 	now_rfc3339(n->created, sizeof n->created);
 	/* On record before it exists: whatever happens to this process, `delete` finds the cgroup. */
-	if ((r = save(n, 0, err)) < 0)
+	if ((r = state_save_config(n->state_dir, &n->config, err)) < 0 || (r = save(n, 0, err)) < 0)
 		return r;
 	n->cgroups.path = n->cgroups_path;
 	if ((r = cgroups_create(&n->cgroups, &n->config, err)) < 0)
@@ -239,7 +189,7 @@ static int make_all(struct creation *n, bool wait_for_start, struct rt_error *er
 	n->has_cgroup = true;
 	if ((r = make_process(n, wait_for_start, err)) < 0)
 		return r;
-	return write_pid_file(n, err);
+	return n->options->pid_file ? process_write_pid_file(n->options->pid_file, n->state.pid, err) : 0;
 }
 
 static void undo(struct creation *n)
@@ -278,25 +228,6 @@ int container_create(const struct container_options *o, struct rt_error *err)
 	return r;
 }
 
-/* Hands on the signals that this process gets, until the container's process ends. */
-static int wait_for_end(pid_t pid, int *status, struct rt_error *err)
-{
-	sigset_t all;
-	sigfillset(&all);
-	for (;;) {
-		int ws, sig;
-		pid_t r = waitpid(pid, &ws, WNOHANG | __WALL);
-		if (r < 0 && errno != EINTR)
-			return rt_fail_errno(err, "wait for the container");
-		if (r == pid) {
-			*status = WIFSIGNALED(ws) ? 128 + WTERMSIG(ws) : WEXITSTATUS(ws);
-			return 0;
-		}
-		if (sigwait(&all, &sig) == 0 && sig != SIGCHLD && sig != SIGURG)
-			kill(pid, sig);
-	}
-}
-
 int container_run(const struct container_options *o, int *status, struct rt_error *err)
 {
 	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1 };
@@ -312,7 +243,7 @@ int container_run(const struct container_options *o, int *status, struct rt_erro
 	if (r == 0 && !o->detach) {
 		/* The record is open to others while the container runs. */
 		close(take_fd(&n.state_dir));
-		if ((r = wait_for_end(n.state.pid, status, err)) == 0) {
+		if ((r = process_wait(n.state.pid, status, err)) == 0) {
 			struct container_options gone = *o;
 			gone.force = true;
 			r = container_delete(&gone, err);

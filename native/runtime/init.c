@@ -2,11 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/close_range.h>
-#include <linux/keyctl.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -16,23 +12,13 @@
 
 #include "common/fs.h"
 #include "common/scope.h"
-#include "runtime/caps.h"
+#include "runtime/become.h"
 #include "runtime/console.h"
 #include "runtime/exec.h"
 #include "runtime/hooks.h"
 #include "runtime/namespaces.h"
 #include "runtime/rootfs.h"
 #include "runtime/sync.h"
-
-static int reset_signals(struct rt_error *err)
-{
-	/* Handlers fell away with CLONE_CLEAR_SIGHAND; the mask did not. */
-	sigset_t none;
-	sigemptyset(&none);
-	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
-		return rt_fail_errno(err, "reset the signal mask");
-	return 0;
-}
 
 /* Root of the user namespace, so that whatever is made from here on belongs to it. */
 static int become_root(const struct config *c, struct rt_error *err)
@@ -45,14 +31,6 @@ static int become_root(const struct config *c, struct rt_error *err)
 		return rt_fail_errno(err, "become the user namespace's root group");
 	if (ns_host_id(&c->uid_maps, 0) >= 0 && syscall(SYS_setresuid, 0, 0, 0) < 0)
 		return rt_fail_errno(err, "become the user namespace's root");
-	return 0;
-}
-
-static int join_session_keyring(struct rt_error *err)
-{
-	/* Else the host session's keys would be the container's. */
-	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
-		return rt_fail_errno(err, "make a session keyring");
 	return 0;
 }
 
@@ -79,62 +57,6 @@ static int set_sysctls(const struct config *c, struct rt_error *err)
 		if (r < 0)
 			return rt_fail(err, r, "set sysctl %s", c->sysctls[i].key);
 	}
-	return 0;
-}
-
-/*
- * Moves the runtime's own descriptors above those that the program keeps, and closes all others. From here on no
- * descriptor leads to anything but sockets: a working directory of /proc/self/fd/N finds nothing (CVE-2024-21626).
- */
-static int close_others(struct init_args *a, struct rt_error *err)
-{
-	int *own[] = { &a->sync_fd, &a->start_fd };
-	int keep = 3 + a->preserve_fds;
-	for (size_t i = 0; i < 2; i++) {
-		if (*own[i] < 0)
-			continue;
-		/* Twice: first out of the way of each other, then to the lowest places. */
-		int high = fcntl(*own[i], F_DUPFD_CLOEXEC, keep + 2);
-		if (high < 0)
-			return rt_fail_errno(err, "move a descriptor");
-		*own[i] = high;
-	}
-	for (size_t i = 0; i < 2; i++) {
-		if (*own[i] < 0)
-			continue;
-		if (dup3(*own[i], keep, O_CLOEXEC) < 0)
-			return rt_fail_errno(err, "move a descriptor");
-		*own[i] = keep++;
-	}
-	if (syscall(SYS_close_range, (unsigned)keep, ~0U, 0) < 0)
-		return rt_fail_errno(err, "close descriptors");
-	return 0;
-}
-
-static int set_user(const struct process_spec *p, struct rt_error *err)
-{
-	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-		return rt_fail_errno(err, "keep capabilities");
-	if (syscall(SYS_setgroups, p->group_count, p->groups) < 0)
-		return rt_fail_errno(err, "set supplementary groups");
-	if (syscall(SYS_setresgid, p->gid, p->gid, p->gid) < 0)
-		return rt_fail_errno(err, "become group %u", p->gid);
-	if (syscall(SYS_setresuid, p->uid, p->uid, p->uid) < 0)
-		return rt_fail_errno(err, "become user %u", p->uid);
-	umask(p->umask);
-	return 0;
-}
-
-static int enter_cwd(const struct process_spec *p, struct rt_error *err)
-{
-	char where[4096];
-	cleanup_fd int fd = fs_openat2(AT_FDCWD, p->cwd, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_MAGICLINKS);
-	if (fd < 0 || fchdir(fd) < 0)
-		return rt_fail(err, fd < 0 ? fd : errno, "enter the working directory %s", p->cwd);
-	/* The bare call: "(unreachable)" is how the kernel names a place outside the root. */
-	long n = syscall(SYS_getcwd, where, sizeof where);
-	if (n < 0 || where[0] != '/')
-		return rt_fail(err, EPERM, "the working directory %s is outside the container", p->cwd);
 	return 0;
 }
 
@@ -202,11 +124,11 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	/* 2. Nobody in the container may trace or inspect this process while it still has the host in its hands. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return rt_fail_errno(err, "bar tracing");
-	if ((r = reset_signals(err)) < 0 || (r = become_root(c, err)) < 0)
+	if ((r = become_reset_signals(err)) < 0 || (r = become_root(c, err)) < 0)
 		return r;
 	setsid();
 	umask(0);
-	if ((r = join_session_keyring(err)) < 0)
+	if ((r = become_join_keyring(err)) < 0)
 		return r;
 	/* 3. The cgroup namespace takes the current cgroup as its root, so it comes after the move. */
 	if (ns_has(c, NS_CGROUP) && unshare(CLONE_NEWCGROUP) < 0)
@@ -222,22 +144,15 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = run_create_hooks(a, m.pid, err)) < 0 || (r = rootfs_enter(c, a->prepared, err)) < 0)
 		return r;
 	/* 6. Nothing of the host stays open. */
-	if ((r = close_others(a, err)) < 0)
+	if ((r = become_close_others((int *[]){ &a->sync_fd, &a->start_fd, NULL }, a->preserve_fds, err)) < 0)
 		return r;
-	/* 7. Without no_new_privs the filter needs CAP_SYS_ADMIN, so it must allow what follows. */
-	if ((r = caps_apply_bounding(p, err)) < 0)
+	/* 7. The user, and exactly the capabilities asked for. */
+	if ((r = become_user(p, a->filter, err)) < 0)
 		return r;
-	if (a->filter && !p->no_new_privileges && (r = seccomp_load(a->filter, err)) < 0)
+	/* 8. As the user: what it may not enter or run, it does not. */
+	if ((r = become_enter_cwd(p, err)) < 0 || (r = exec_find(p, &program, err)) < 0)
 		return r;
-	/* 8. The user, then exactly the capabilities asked for. */
-	if ((r = set_user(p, err)) < 0 || (r = caps_apply_sets(p, err)) < 0)
-		return r;
-	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return rt_fail_errno(err, "set no_new_privs");
-	/* 9. As the user: what it may not enter or run, it does not. */
-	if ((r = enter_cwd(p, err)) < 0 || (r = exec_find(p, &program, err)) < 0)
-		return r;
-	/* 10. Wait, then go. */
+	/* 9. Wait, then go. */
 	pid_t pid = m.pid;
 	if ((r = wait_for_start(a, err)) < 0 || (r = run_hooks(a, HOOK_START_CONTAINER, "startContainer", STATUS_CREATED, pid, err)) < 0)
 		return r;

@@ -80,7 +80,8 @@ int state_remove(const char *root, const char *id, int dir, struct rt_error *err
 		return r;
 	if (unlinkat(dir, STATE_START_SOCKET, 0) < 0 && errno != ENOENT)
 		return rt_fail_errno(err, "remove the start socket of %s", id);
-	if (unlinkat(dir, "state.json", 0) < 0 && errno != ENOENT)
+	/* state.json last: while it is there, a removal that failed can be tried again. */
+	if ((unlinkat(dir, "config.json", 0) < 0 && errno != ENOENT) || (unlinkat(dir, "state.json", 0) < 0 && errno != ENOENT))
 		return rt_fail_errno(err, "remove the state of %s", id);
 	if (rmdir(path) == 0 || errno == ENOENT)
 		return 0;
@@ -128,6 +129,14 @@ int state_save(int dir, const struct state *s, struct rt_error *err)
 	if (!text)
 		return rt_fail(err, ENOMEM, "save the state of %s", s->id);
 	return fs_write_atomic(dir, "state.json", text, len, 0600, err);
+}
+
+int state_save_config(int dir, const struct config *c, struct rt_error *err)
+{
+	/* In place: nobody reads it before state.json names a process. */
+	cleanup_fd int fd = openat(dir, "config.json", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int r = fd < 0 ? -errno : fs_write_all(fd, c->text, c->text_len);
+	return r < 0 ? rt_fail(err, r, "keep config.json") : 0;
 }
 
 char *state_to_json(const struct state *s, enum status now)

@@ -2,6 +2,7 @@
  * A container's record: the directory ROOT/ID, locked with flock(2) by whoever changes it.
  *
  *   state.json   written before anything is made for the container, and again when its process exists
+ *   config.json  the bundle's, as it was at create: `exec` and others go by it, whatever became of the bundle
  *   start.sock   there while the container waits for `start`
  */
 #ifndef BERTH_RUNTIME_STATE_H
@@ -36,6 +37,8 @@ must_check int state_open(const char *root, const char *id, bool exclusive, stru
 must_check int state_remove(const char *root, const char *id, int dir, struct rt_error *err);
 
 must_check int state_save(int dir, const struct state *s, struct rt_error *err);
+/* Keeps the text of config.json, which config_load then reads again from the record's directory. */
+must_check int state_save_config(int dir, const struct config *c, struct rt_error *err);
 /* Fills *out; a directory that its maker left before writing gives pid 0 and NULLs. */
 must_check int state_load(int dir, struct state *out, struct rt_error *err);
 void state_free(struct state *s);

@@ -1,0 +1,31 @@
+/* Steps by which a process of the runtime turns into one of the container; each is irreversible. Used by init and by exec. */
+#ifndef BERTH_RUNTIME_BECOME_H
+#define BERTH_RUNTIME_BECOME_H
+
+#include "runtime/config.h"
+#include "runtime/seccomp.h"
+
+/* Unblocks all signals: handlers fell away with CLONE_CLEAR_SIGHAND, the mask did not. */
+must_check int become_reset_signals(struct rt_error *err);
+
+/* A session keyring of its own: else the host session's keys would be the container's. */
+must_check int become_join_keyring(struct rt_error *err);
+
+/*
+ * Moves the runtime's own descriptors (`own`, ended by NULL; -1 is skipped) above those that the program keeps, and closes all
+ * others. From here on no descriptor leads to anything but sockets: a working directory of /proc/self/fd/N finds nothing
+ * (CVE-2024-21626).
+ */
+must_check int become_close_others(int *const *own, int preserve_fds, struct rt_error *err);
+
+/*
+ * The bounding set, the user with its groups and umask, exactly the capabilities asked for, no_new_privs. A filter (or NULL)
+ * is loaded on the way when there is no no_new_privs: that needs CAP_SYS_ADMIN, so the filter must allow what follows. With
+ * no_new_privs the caller loads it right before the exec.
+ */
+must_check int become_user(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err);
+
+/* Enters p->cwd; EPERM when that leads outside the container. */
+must_check int become_enter_cwd(const struct process_spec *p, struct rt_error *err);
+
+#endif

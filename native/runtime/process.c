@@ -1,0 +1,78 @@
+#include "runtime/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/fs.h"
+#include "common/scope.h"
+#include "runtime/namespaces.h"
+
+void process_own_stdio(const struct config *c)
+{
+	int64_t uid = ns_host_id(&c->uid_maps, c->process.uid), gid = ns_host_id(&c->gid_maps, c->process.gid);
+	struct statfs fs;
+	for (int fd = 0; fd < 3 && uid >= 0 && gid >= 0; fd++) {
+		if (fstatfs(fd, &fs) == 0 && fs.f_type == PIPEFS_MAGIC && fchown(fd, (uid_t)uid, (gid_t)gid) < 0)
+			return;
+	}
+}
+
+int process_set_oom_score(const struct process_spec *p, pid_t pid, struct rt_error *err)
+{
+	char path[64], value[16];
+	if (!p->has_oom_score_adj)
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+	snprintf(value, sizeof value, "%d", p->oom_score_adj);
+	int r = fs_write_at(AT_FDCWD, path, value);
+	return r < 0 ? rt_fail(err, r, "set oomScoreAdj %s", value) : 0;
+}
+
+int process_set_rlimits(const struct process_spec *p, pid_t pid, struct rt_error *err)
+{
+	for (size_t i = 0; i < p->rlimit_count; i++) {
+		const struct rlimit_spec *l = &p->rlimits[i];
+		if (prlimit(pid, l->resource, &l->limit, NULL) < 0)
+			return rt_fail_errno(err, "set rlimit %d", l->resource);
+	}
+	return 0;
+}
+
+int process_write_pid_file(const char *path, pid_t pid, struct rt_error *err)
+{
+	char text[16], dir[PATH_MAX];
+	int len = snprintf(text, sizeof text, "%d", pid);
+	const char *slash = strrchr(path, '/');
+	snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+	cleanup_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return rt_fail_errno(err, "write %s", path);
+	return fs_write_atomic(fd, slash ? slash + 1 : path, text, (size_t)len, 0644, err);
+}
+
+int process_wait(pid_t pid, int *status, struct rt_error *err)
+{
+	sigset_t all;
+	sigfillset(&all);
+	for (;;) {
+		int ws, sig;
+		pid_t r = waitpid(pid, &ws, WNOHANG | __WALL);
+		if (r < 0 && errno != EINTR)
+			return rt_fail_errno(err, "wait for the container");
+		if (r == pid) {
+			*status = WIFSIGNALED(ws) ? 128 + WTERMSIG(ws) : WEXITSTATUS(ws);
+			return 0;
+		}
+		if (sigwait(&all, &sig) == 0 && sig != SIGCHLD && sig != SIGURG)
+			kill(pid, sig);
+	}
+}
