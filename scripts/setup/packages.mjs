@@ -74,6 +74,7 @@ export const testPackages = [
   command('strace'),
   command('iproute2', 'ip'),
   command('git'),
+  command('systemd', 'systemd-analyze'),
 ];
 
 /** Names of the packages of `wanted` that are not there. */
