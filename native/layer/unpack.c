@@ -19,6 +19,9 @@
 #define WHITEOUT_META ".wh..wh."
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
 
+/* What any file system gives an attribute while it has room at all; ext4 keeps all of a file's in one block. */
+#define XATTR_ALWAYS_FITS 512
+
 /* A directory's time, to be set when nothing more is put into it. */
 struct dir_time {
 	char *path;
@@ -84,7 +87,8 @@ static int set_attributes(int fd, const struct tar_entry *e, struct rt_error *er
 	for (unsigned i = 0; i < e->xattr_count; i++) {
 		const struct tar_xattr *x = &e->xattrs[i];
 		if (fsetxattr(fd, x->name, x->value, x->len, 0) < 0) {
-			int code = errno == EINVAL ? EPROTO : errno;
+			/* No space for a large value means no room in an inode, whatever the disk has left: the layer asks too much. */
+			int code = errno == EINVAL ? EPROTO : errno == E2BIG || (errno == ENOSPC && x->len > XATTR_ALWAYS_FITS) ? EFBIG : errno;
 			return rt_fail(err, code, "set %.100s of %.200s", x->name, e->path);
 		}
 	}

@@ -8,6 +8,7 @@ const native = process.env.BERTH_NATIVE_DIR ?? join(import.meta.dirname, '../../
 
 export const berthLayer = join(native, 'berth-layer');
 export const isRoot = process.getuid?.() === 0;
+export const isSanitized = native.endsWith('/san');
 
 export interface Outcome {
   readonly status: number | null;
