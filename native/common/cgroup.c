@@ -17,6 +17,7 @@
 static const char *const names[CG_CONTROLLERS] = {
 	[CG_MEMORY] = "memory",   [CG_CPU] = "cpu",         [CG_CPUACCT] = "cpuacct", [CG_PIDS] = "pids",      [CG_CPUSET] = "cpuset",
 	[CG_DEVICES] = "devices", [CG_FREEZER] = "freezer", [CG_BLKIO] = "blkio",     [CG_HUGETLB] = "hugetlb",
+	[CG_NET_CLS] = "net_cls", [CG_NET_PRIO] = "net_prio", [CG_RDMA] = "rdma",
 };
 
 const char *cg_name(enum cg_controller c)
@@ -40,6 +41,11 @@ static unsigned parse_names(const char *list, const char *separators)
 		list += strspn(list, separators);
 	}
 	return bits;
+}
+
+unsigned cg_parse_controllers(const char *list)
+{
+	return parse_names(list, " \n");
 }
 
 static void add_hierarchy(struct cg_layout *l, const char *mount, unsigned controllers, bool v2)
@@ -130,7 +136,7 @@ static int read_v2_controllers(struct cg_layout *l, struct rt_error *err)
 	int r = fs_read_file(AT_FDCWD, path, 4096, &list, NULL, err);
 	if (r < 0)
 		return r;
-	h->controllers = parse_names(list, " \n");
+	h->controllers = cg_parse_controllers(list);
 	/* v2 has these in the core or in BPF, without a controller of their own. */
 	if (h->controllers & CG_BIT(CG_CPU))
 		h->controllers |= CG_BIT(CG_CPUACCT);

@@ -13,7 +13,7 @@
 
 #include "common/error.h"
 
-enum cg_controller { CG_MEMORY, CG_CPU, CG_CPUACCT, CG_PIDS, CG_CPUSET, CG_DEVICES, CG_FREEZER, CG_BLKIO, CG_HUGETLB, CG_CONTROLLERS };
+enum cg_controller { CG_MEMORY, CG_CPU, CG_CPUACCT, CG_PIDS, CG_CPUSET, CG_DEVICES, CG_FREEZER, CG_BLKIO, CG_HUGETLB, CG_NET_CLS, CG_NET_PRIO, CG_RDMA, CG_CONTROLLERS };
 
 #define CG_BIT(c) (1u << (c))
 #define CG_MAX_HIERARCHIES 16
@@ -41,6 +41,9 @@ must_check int cg_detect(struct cg_layout *layout, struct rt_error *err);
 
 /* The part of cg_detect that reads the text of /proc/self/mountinfo; v2's controllers are left empty. First mount of a hierarchy wins. */
 void cg_parse_mountinfo(const char *text, struct cg_layout *layout);
+
+/* CG_BITs of a list of controllers as cgroup.controllers has it. */
+unsigned cg_parse_controllers(const char *list);
 
 /* "v1", "v2" or "hybrid": what holds controllers and what is mounted. */
 const char *cg_mode(const struct cg_layout *layout);

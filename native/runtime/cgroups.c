@@ -10,46 +10,12 @@
 
 #include "common/fs.h"
 #include "common/scope.h"
+#include "runtime/limits.h"
 
 static int join(char *out, const char *dir, const char *file)
 {
 	int n = snprintf(out, PATH_MAX, "%s/%s", dir, file);
 	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
-}
-
-int limit_write(const char *dir, const char *file, const char *value, const char *what, struct rt_error *err)
-{
-	char path[PATH_MAX];
-	int r = join(path, dir, file);
-	if (r == 0)
-		r = fs_write_at(AT_FDCWD, path, value);
-	if (r == -ENOENT)
-		return rt_fail(err, ENOTSUP, "cannot limit %s: this host's cgroup has no %s", what, file);
-	return r < 0 ? rt_fail(err, r, "limit %s (%s = %s)", what, file, value) : 0;
-}
-
-/* Every limit that is asked for needs a controller to keep it. */
-static int check_controllers(const struct cg_layout *l, const struct config *c, struct rt_error *err)
-{
-	const struct resources *o = &c->resources;
-	const struct { bool asked; enum cg_controller controller; } needs[] = {
-		{ o->memory_limit != LIMIT_UNSET || o->memory_swap != LIMIT_UNSET || o->memory_reservation != LIMIT_UNSET ||
-			  o->memory_swappiness != LIMIT_UNSET || o->memory_disable_oom_killer, CG_MEMORY },
-		{ o->cpu_shares != LIMIT_UNSET || o->cpu_quota != LIMIT_UNSET || o->cpu_period != LIMIT_UNSET || o->cpu_burst != LIMIT_UNSET ||
-			  o->cpu_idle != LIMIT_UNSET, CG_CPU },
-		{ o->pids_limit != LIMIT_UNSET, CG_PIDS },
-		{ o->cpuset_cpus || o->cpuset_mems, CG_CPUSET },
-	};
-	for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
-		if (needs[i].asked && !cg_of(l, needs[i].controller))
-			return rt_fail(err, ENOTSUP, "cannot limit %s: no cgroup hierarchy has the %s controller", cg_name(needs[i].controller),
-				       cg_name(needs[i].controller));
-	}
-	if (o->unified && o->unified->count && l->unified < 0)
-		return rt_fail(err, ENOTSUP, "resources.unified needs cgroup v2, which is not mounted");
-	if (o->device_count && !cg_of(l, CG_DEVICES) && l->unified < 0)
-		return rt_fail(err, ENOTSUP, "cannot restrict devices: no cgroup hierarchy can");
-	return 0;
 }
 
 static bool has_word(const char *list, const char *word)
@@ -65,7 +31,6 @@ static bool has_word(const char *list, const char *word)
 /* Lets the children of `dir` have controllers. Those that cannot be enabled show up as missing limit files. */
 static int enable_in(const char *dir, unsigned controllers)
 {
-	static const enum cg_controller wanted[] = { CG_MEMORY, CG_CPU, CG_PIDS, CG_CPUSET };
 	char path[PATH_MAX];
 	int r = join(path, dir, "cgroup.subtree_control");
 	if (r < 0)
@@ -74,11 +39,12 @@ static int enable_in(const char *dir, unsigned controllers)
 	cleanup_fd int fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0 || read(fd, have, sizeof have - 1) < 0)
 		return -errno;
-	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+	for (int c = 0; c < CG_CONTROLLERS; c++) {
 		char word[32];
-		if (!(controllers & CG_BIT(wanted[i])) || has_word(have, cg_name(wanted[i])))
+		const char *name = c == CG_BLKIO ? "io" : cg_name(c);
+		if (!(controllers & CG_BIT(c)) || has_word(have, name))
 			continue;
-		int n = snprintf(word, sizeof word, "+%s", cg_name(wanted[i]));
+		int n = snprintf(word, sizeof word, "+%s", name);
 		if (write(fd, word, (size_t)n) < 0 && errno != ENOENT && errno != EBUSY && errno != EINVAL && errno != EOPNOTSUPP)
 			return -errno;
 	}
@@ -86,7 +52,7 @@ static int enable_in(const char *dir, unsigned controllers)
 }
 
 /* mkdir -p below the mount, enabling controllers on the way down. `path` starts with '/'. */
-static int make_v2(const struct cg_hierarchy *h, const char *path, struct rt_error *err)
+static int make_v2(const struct cg_hierarchy *h, const char *path, unsigned controllers, struct rt_error *err)
 {
 	char dir[PATH_MAX];
 	size_t len = strlen(h->mount);
@@ -96,7 +62,7 @@ static int make_v2(const struct cg_hierarchy *h, const char *path, struct rt_err
 		size_t n = strcspn(p, "/");
 		if (n == 0)
 			break;
-		int r = enable_in(dir, h->controllers);
+		int r = enable_in(dir, controllers);
 		if (r < 0)
 			return rt_fail(err, r, "enable cgroup controllers in %s", dir);
 		if (len + n + 2 > sizeof dir)
@@ -113,7 +79,7 @@ static int make_v2(const struct cg_hierarchy *h, const char *path, struct rt_err
 }
 
 /* 1 when the directory was made, 0 when an empty cgroup was there, -errno. */
-static int make_dir(const struct cg_hierarchy *h, const char *path, const char *dir, struct rt_error *err)
+static int make_dir(const struct cg_hierarchy *h, const char *path, const char *dir, unsigned wanted, struct rt_error *err)
 {
 	/* A missing parent is the rare case, except that v2 must look at each parent's controllers once. */
 	if (mkdir(dir, 0755) == 0)
@@ -128,56 +94,8 @@ static int make_dir(const struct cg_hierarchy *h, const char *path, const char *
 	}
 	if (errno != ENOENT)
 		return rt_fail_errno(err, "create cgroup %s", dir);
-	int r = h->v2 ? make_v2(h, path, err) : fs_mkdir_p(dir, 0755, err);
+	int r = h->v2 ? make_v2(h, path, wanted, err) : fs_mkdir_p(dir, 0755, err);
 	return r < 0 ? r : 1;
-}
-
-/* Whether a v2 directory lacks a controller that its parents could give it. */
-static bool lacks_controllers(const struct cg_hierarchy *h, const char *dir)
-{
-	char path[PATH_MAX];
-	if (!(h->controllers & (CG_BIT(CG_MEMORY) | CG_BIT(CG_PIDS) | CG_BIT(CG_CPU))))
-		return false;
-	return ((h->controllers & CG_BIT(CG_MEMORY)) && (join(path, dir, "memory.max") < 0 || access(path, F_OK) < 0)) ||
-	       ((h->controllers & CG_BIT(CG_PIDS)) && (join(path, dir, "pids.max") < 0 || access(path, F_OK) < 0)) ||
-	       ((h->controllers & CG_BIT(CG_CPU)) && (join(path, dir, "cpu.max") < 0 || access(path, F_OK) < 0));
-}
-
-static int create_in(struct cgroups *g, const struct cg_hierarchy *h, const struct config *c, struct rt_error *err)
-{
-	char dir[PATH_MAX];
-	int r = cg_dir(h, g->path, dir, sizeof dir, err);
-	if (r < 0 || (r = make_dir(h, g->path, dir, err)) < 0)
-		return r;
-	if (!h->v2)
-		return limits_apply_v1(c, h->controllers, dir, err);
-	if (lacks_controllers(h, dir) && (r = make_v2(h, g->path, err)) < 0)
-		return r;
-	g->v2_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (g->v2_fd < 0)
-		return rt_fail_errno(err, "open cgroup %s", dir);
-	if ((r = limits_apply_v2(c, h->controllers, dir, err)) < 0)
-		return r;
-	if (c->resources.device_count && !cg_of(&g->layout, CG_DEVICES))
-		return devices_attach_bpf(c, g->v2_fd, err);
-	return 0;
-}
-
-int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *err)
-{
-	g->v2_fd = -1;
-	int r = cg_detect(&g->layout, err);
-	if (r < 0 || (r = check_controllers(&g->layout, c, err)) < 0)
-		return r;
-	for (int i = 0; r == 0 && i < g->layout.count; i++)
-		r = create_in(g, &g->layout.hierarchies[i], c, err);
-	/* A busy cgroup belongs to somebody else. */
-	if (r < 0 && r != -EBUSY) {
-		struct rt_error ignored = { 0 };
-		if (cgroups_remove(&g->layout, g->path, &ignored) < 0)
-			rt_prefix(err, "(its cgroup stays)");
-	}
-	return r;
 }
 
 /* A v1 cpuset is born without CPUs unless its parent hands them down: hand them down from the root, now and for later children. */
@@ -213,6 +131,67 @@ static int fill_cpusets(const struct cg_hierarchy *h, const char *path, struct r
 		len += n;
 		dir[len] = 0;
 	}
+}
+
+/* A cpuset can only be a part of its parent's, which may be empty as yet. */
+static int apply_v1(const struct cg_layout *l, const struct cg_hierarchy *h, const char *path, const char *dir, const struct resources *o, struct rt_error *err)
+{
+	if ((h->controllers & CG_BIT(CG_CPUSET)) && (o->cpuset_cpus || o->cpuset_mems)) {
+		int r = fill_cpusets(h, path, err);
+		if (r < 0)
+			return r;
+	}
+	return limits_apply(l, h, dir, o, err);
+}
+
+/* The controllers that a container's v2 cgroup should have: those whose use is reported or limited everywhere, and what this one asks for. */
+static unsigned wanted_in(const struct cg_hierarchy *h, const struct resources *o)
+{
+	return h->controllers & (CG_BIT(CG_MEMORY) | CG_BIT(CG_CPU) | CG_BIT(CG_PIDS) | CG_BIT(CG_CPUSET) | CG_BIT(CG_BLKIO) | limits_controllers(o));
+}
+
+/* Whether a v2 directory lacks a controller that its parents could give it. */
+static bool lacks_controllers(const char *dir, unsigned wanted)
+{
+	char path[PATH_MAX], have[512] = "";
+	if (!wanted || join(path, dir, "cgroup.controllers") < 0)
+		return false;
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 || read(fd, have, sizeof have - 1) < 0 || (wanted & ~cg_parse_controllers(have));
+}
+
+static int create_in(struct cgroups *g, const struct cg_hierarchy *h, const struct config *c, struct rt_error *err)
+{
+	char dir[PATH_MAX];
+	unsigned wanted = h->v2 ? wanted_in(h, &c->resources) : 0;
+	int r = cg_dir(h, g->path, dir, sizeof dir, err);
+	if (r < 0 || (r = make_dir(h, g->path, dir, wanted, err)) < 0)
+		return r;
+	if (!h->v2)
+		return apply_v1(&g->layout, h, g->path, dir, &c->resources, err);
+	if (lacks_controllers(dir, wanted) && (r = make_v2(h, g->path, wanted, err)) < 0)
+		return r;
+	g->v2_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (g->v2_fd < 0)
+		return rt_fail_errno(err, "open cgroup %s", dir);
+	return limits_apply(&g->layout, h, dir, &c->resources, err);
+}
+
+int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *err)
+{
+	g->v2_fd = -1;
+	int r = cg_detect(&g->layout, err);
+	if (r < 0 || (r = limits_check(&g->layout, &c->resources, err)) < 0)
+		return r;
+	for (int i = 0; r == 0 && i < g->layout.count; i++)
+		r = create_in(g, &g->layout.hierarchies[i], c, err);
+	/* A busy cgroup belongs to somebody else. */
+	if (r < 0 && r != -EBUSY) {
+		struct rt_error ignored = { 0 };
+		if (cgroups_remove(&g->layout, g->path, &ignored) < 0)
+			rt_prefix(err, "(its cgroup stays)");
+	}
+	return r;
 }
 
 int cgroups_attach(const struct cgroups *g, pid_t pid, bool in_v2, struct rt_error *err)

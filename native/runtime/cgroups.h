@@ -35,18 +35,4 @@ must_check int cgroups_signal(const struct cg_layout *layout, const char *path, 
 #define CGROUPS_REMOVE_MS 10000
 must_check int cgroups_remove(const struct cg_layout *layout, const char *path, struct rt_error *err);
 
-/* Writes the limits of one hierarchy. dir is the cgroup's directory. */
-must_check int limits_apply_v1(const struct config *c, unsigned controllers, const char *dir, struct rt_error *err);
-must_check int limits_apply_v2(const struct config *c, unsigned controllers, const char *dir, struct rt_error *err);
-
-/* What every container may use besides: the specification's "Default Devices", /dev/console and pseudo-terminals. Added when there are rules. */
-#define DEFAULT_DEVICE_RULES 9
-extern const struct device_rule default_device_rules[DEFAULT_DEVICE_RULES];
-
-/* Bars every device that the rules do not allow, by a BPF program on a v2 cgroup. */
-must_check int devices_attach_bpf(const struct config *c, int cgroup_fd, struct rt_error *err);
-
-/* Writes one value into dir/file. `what` names the limit in the message. */
-must_check int limit_write(const char *dir, const char *file, const char *value, const char *what, struct rt_error *err);
-
 #endif

@@ -3,40 +3,56 @@
 
 #include "runtime/config.h"
 
-static bool is_empty(const struct json *n)
+static const char *const memory_fields[] = { "limit", "swap", "reservation", NULL };
+
+static void unset(struct resources *o)
 {
-	uint64_t v;
-	return !n || (n->type == JSON_OBJECT && !n->count) || (n->type == JSON_ARRAY && !n->count) || (n->type == JSON_STRING && !n->count) ||
-	       (n->type == JSON_BOOL && !n->boolean) || (json_u64(n, &v) && v == 0);
+	*o = (struct resources){
+		.memory_limit = LIMIT_UNSET, .memory_swap = LIMIT_UNSET, .memory_reservation = LIMIT_UNSET, .memory_kernel_tcp = LIMIT_UNSET,
+		.memory_swappiness = LIMIT_UNSET, .memory_oom_kill_disable = LIMIT_UNSET, .cpu_shares = LIMIT_UNSET, .cpu_quota = LIMIT_UNSET,
+		.cpu_period = LIMIT_UNSET, .cpu_burst = LIMIT_UNSET, .cpu_idle = LIMIT_UNSET, .cpu_rt_runtime = LIMIT_UNSET, .cpu_rt_period = LIMIT_UNSET,
+		.pids_limit = LIMIT_UNSET, .block_weight = LIMIT_UNSET, .block_leaf_weight = LIMIT_UNSET, .network_class = LIMIT_UNSET,
+	};
 }
 
-static int refuse(const struct json *obj, const char *where, const char *const *fields, struct rt_error *err)
+/* Engines write 0 for "not set". */
+static void zero_is_unset(int64_t *v)
 {
-	for (; *fields; fields++) {
-		if (!is_empty(json_get(obj, *fields)))
-			return rt_fail(err, ENOTSUP, "config.json: %s.%s is not supported", where, *fields);
-	}
+	if (*v == 0)
+		*v = LIMIT_UNSET;
+}
+
+static int parse_kernel_memory(struct resources *o, const struct json *m, struct rt_error *err)
+{
+	int64_t kernel = 0;
+	bool hierarchy = true, disable = false;
+	int r;
+	if ((r = config_int(m, "kernel", -1, INT64_MAX, &kernel, err)) < 0 || (r = config_int(m, "kernelTCP", -1, INT64_MAX, &o->memory_kernel_tcp, err)) < 0 ||
+	    (r = config_bool(m, "useHierarchy", &hierarchy, err)) < 0 || (r = config_bool(m, "disableOOMKiller", &disable, err)) < 0 ||
+	    (r = config_bool(m, "checkBeforeUpdate", &o->memory_check_before_update, err)) < 0)
+		return r;
+	zero_is_unset(&o->memory_kernel_tcp);
+	if (kernel > 0)
+		return rt_fail(err, ENOTSUP, "config.json: memory.kernel is not supported: Linux dropped it in 5.16, and counts it within memory.limit");
+	if (!hierarchy)
+		return rt_fail(err, ENOTSUP, "config.json: memory.useHierarchy false is not supported: Linux always counts descendants since 5.11");
+	if (json_get(m, "disableOOMKiller"))
+		o->memory_oom_kill_disable = disable;
 	return 0;
 }
 
 static int parse_memory(struct resources *o, const struct json *m, struct rt_error *err)
 {
-	static const char *const unsupported[] = { "kernel", "kernelTCP", NULL };
+	int64_t *const values[] = { &o->memory_limit, &o->memory_swap, &o->memory_reservation };
 	int r;
-	if ((r = refuse(m, "linux.resources.memory", unsupported, err)) < 0 || (r = config_int(m, "limit", -1, INT64_MAX, &o->memory_limit, err)) < 0 ||
-	    (r = config_int(m, "swap", -1, INT64_MAX, &o->memory_swap, err)) < 0 ||
-	    (r = config_int(m, "reservation", -1, INT64_MAX, &o->memory_reservation, err)) < 0 ||
-	    (r = config_int(m, "swappiness", 0, 200, &o->memory_swappiness, err)) < 0 ||
-	    (r = config_bool(m, "disableOOMKiller", &o->memory_disable_oom_killer, err)) < 0)
+	for (int i = 0; memory_fields[i]; i++) {
+		if ((r = config_int(m, memory_fields[i], -1, INT64_MAX, values[i], err)) < 0)
+			return r;
+		zero_is_unset(values[i]);
+	}
+	if ((r = config_int(m, "swappiness", 0, 200, &o->memory_swappiness, err)) < 0 || (r = parse_kernel_memory(o, m, err)) < 0)
 		return r;
-	/* Engines write 0 for "not set". */
-	if (o->memory_limit == 0)
-		o->memory_limit = LIMIT_UNSET;
-	if (o->memory_swap == 0)
-		o->memory_swap = LIMIT_UNSET;
-	if (o->memory_reservation == 0)
-		o->memory_reservation = LIMIT_UNSET;
-	if (o->memory_swap > 0 && o->memory_limit <= 0)
+	if (o->memory_swap > 0 && o->memory_limit == -1)
 		return rt_fail(err, EINVAL, "config.json: memory.swap needs memory.limit");
 	if (o->memory_swap > 0 && o->memory_swap < o->memory_limit)
 		return rt_fail(err, EINVAL, "config.json: memory.swap counts memory and swap together, so it is at least memory.limit");
@@ -45,20 +61,20 @@ static int parse_memory(struct resources *o, const struct json *m, struct rt_err
 
 static int parse_cpu(struct resources *o, const struct json *n, struct rt_error *err)
 {
-	static const char *const unsupported[] = { "realtimeRuntime", "realtimePeriod", NULL };
 	int r;
-	if ((r = refuse(n, "linux.resources.cpu", unsupported, err)) < 0 || (r = config_int(n, "shares", 0, 262144, &o->cpu_shares, err)) < 0 ||
+	if ((r = config_int(n, "shares", 0, 262144, &o->cpu_shares, err)) < 0 ||
 	    (r = config_int(n, "quota", INT64_MIN + 1, INT64_MAX, &o->cpu_quota, err)) < 0 ||
 	    (r = config_int(n, "period", 0, 1000000, &o->cpu_period, err)) < 0 || (r = config_int(n, "burst", 0, INT64_MAX, &o->cpu_burst, err)) < 0 ||
+	    (r = config_int(n, "realtimeRuntime", -1, INT64_MAX, &o->cpu_rt_runtime, err)) < 0 ||
+	    (r = config_int(n, "realtimePeriod", 0, INT64_MAX, &o->cpu_rt_period, err)) < 0 ||
 	    (r = config_int(n, "idle", 0, 1, &o->cpu_idle, err)) < 0 || (r = config_string(n, "cpus", &o->cpuset_cpus, err)) < 0 ||
 	    (r = config_string(n, "mems", &o->cpuset_mems, err)) < 0)
 		return r;
-	if (o->cpu_shares == 0)
-		o->cpu_shares = LIMIT_UNSET;
-	if (o->cpu_period == 0)
-		o->cpu_period = LIMIT_UNSET;
-	if (o->cpu_quota == 0)
-		o->cpu_quota = LIMIT_UNSET;
+	zero_is_unset(&o->cpu_shares);
+	zero_is_unset(&o->cpu_period);
+	zero_is_unset(&o->cpu_quota);
+	zero_is_unset(&o->cpu_rt_runtime);
+	zero_is_unset(&o->cpu_rt_period);
 	if (o->cpu_quota != LIMIT_UNSET && o->cpu_quota < 0)
 		o->cpu_quota = -1;
 	if (o->cpuset_cpus && !*o->cpuset_cpus)
@@ -82,7 +98,7 @@ static int parse_rule(const struct json *n, struct device_rule *d, struct rt_err
 		type = "a";
 	if (!*d->access)
 		d->access = "rwm";
-	if (strlen(type) != 1 || !strchr("abcu", *type) || d->access[strspn(d->access, "rwm")])
+	if (strlen(type) != 1 || !strchr("abcu", *type) || strlen(d->access) > 3 || d->access[strspn(d->access, "rwm")])
 		return rt_fail(err, EINVAL, "config.json: device rule of type \"%s\", access \"%s\"", type, d->access);
 	d->type = *type == 'u' ? 'c' : *type;
 	d->major = major;
@@ -118,22 +134,15 @@ static int check_unified(const struct json *unified, struct rt_error *err)
 
 int config_parse_resources(struct config *c, const struct json *res, struct rt_error *err)
 {
-	static const char *const unsupported[] = { "blockIO", "hugepageLimits", "network", "rdma", NULL };
 	struct resources *o = &c->resources;
 	const struct json *memory, *cpu, *pids;
 	int r;
-	*o = (struct resources){
-		.memory_limit = LIMIT_UNSET, .memory_swap = LIMIT_UNSET, .memory_reservation = LIMIT_UNSET, .memory_swappiness = LIMIT_UNSET,
-		.cpu_shares = LIMIT_UNSET, .cpu_quota = LIMIT_UNSET, .cpu_period = LIMIT_UNSET, .cpu_burst = LIMIT_UNSET, .cpu_idle = LIMIT_UNSET,
-		.pids_limit = LIMIT_UNSET,
-	};
-	if ((r = refuse(res, "linux.resources", unsupported, err)) < 0 || (r = config_object(res, "memory", &memory, err)) < 0 ||
-	    (r = config_object(res, "cpu", &cpu, err)) < 0 || (r = config_object(res, "pids", &pids, err)) < 0 ||
-	    (r = config_object(res, "unified", &o->unified, err)) < 0 || (r = check_unified(o->unified, err)) < 0 ||
-	    (r = parse_memory(o, memory, err)) < 0 || (r = parse_cpu(o, cpu, err)) < 0 || (r = parse_rules(c, res, err)) < 0 ||
-	    (r = config_int(pids, "limit", -1, INT64_MAX, &o->pids_limit, err)) < 0)
+	unset(o);
+	if ((r = config_object(res, "memory", &memory, err)) < 0 || (r = config_object(res, "cpu", &cpu, err)) < 0 ||
+	    (r = config_object(res, "pids", &pids, err)) < 0 || (r = config_object(res, "unified", &o->unified, err)) < 0 ||
+	    (r = check_unified(o->unified, err)) < 0 || (r = parse_memory(o, memory, err)) < 0 || (r = parse_cpu(o, cpu, err)) < 0 ||
+	    (r = config_int(pids, "limit", -1, INT64_MAX, &o->pids_limit, err)) < 0 || (r = config_parse_io(c, res, err)) < 0)
 		return r;
-	if (o->pids_limit == 0)
-		o->pids_limit = LIMIT_UNSET;
-	return 0;
+	zero_is_unset(&o->pids_limit);
+	return parse_rules(c, res, err);
 }

@@ -170,6 +170,8 @@ static int check_version(struct config *c, const struct json *root, struct rt_er
 
 static int check_whole(const struct config *c, struct rt_error *err)
 {
+	if (c->resources.memory_swap > 0 && c->resources.memory_limit == LIMIT_UNSET)
+		return rt_fail(err, EINVAL, "config.json: memory.swap needs memory.limit");
 	if ((c->hostname || c->domainname) && !ns_has(c, NS_UTS))
 		return rt_fail(err, EINVAL, "config.json: hostname needs a new uts namespace");
 	if (!ns_has(c, NS_MOUNT))

@@ -16,6 +16,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "runtime/resources.h"
 
 /* at[count] is NULL, so `at` serves as an argv. */
 struct strings {
@@ -78,28 +79,6 @@ struct process_spec {
 	int oom_score_adj;
 };
 
-/* A limit that the config does not set. -1 means "no limit", as in the specification. */
-#define LIMIT_UNSET INT64_MIN
-
-struct device_rule {
-	bool allow;
-	char type;            /* 'a', 'b' or 'c' */
-	int64_t major, minor; /* -1: any */
-	const char *access;   /* of "rwm" */
-};
-
-struct resources {
-	int64_t memory_limit, memory_swap, memory_reservation; /* bytes; swap counts memory and swap together */
-	int64_t memory_swappiness;                             /* 0..100 */
-	bool memory_disable_oom_killer;
-	int64_t cpu_shares, cpu_quota, cpu_period, cpu_burst, cpu_idle; /* microseconds where they are times */
-	const char *cpuset_cpus, *cpuset_mems;
-	int64_t pids_limit;
-	struct device_rule *devices;
-	size_t device_count;
-	const struct json *unified; /* v2 file name -> text */
-};
-
 struct hook_spec {
 	const char *path;
 	struct strings args, env;
@@ -155,6 +134,7 @@ must_check int config_parse_hooks(struct config *c, const struct json *root, str
 must_check int config_parse_process(struct config *c, const struct json *process, struct rt_error *err);
 must_check int config_parse_linux(struct config *c, const struct json *linux_, struct rt_error *err);
 must_check int config_parse_resources(struct config *c, const struct json *resources, struct rt_error *err);
+must_check int config_parse_io(struct config *c, const struct json *resources, struct rt_error *err);
 
 /* Typed access with refusals that name the field. An absent member leaves *out as it is. */
 must_check int config_string(const struct json *obj, const char *key, const char **out, struct rt_error *err);

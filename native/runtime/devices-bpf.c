@@ -5,12 +5,13 @@
 #include <unistd.h>
 
 #include "common/scope.h"
-#include "runtime/cgroups.h"
+#include "runtime/limits.h"
 
 /* Seven instructions a rule at most, and the verifier's limit for older kernels' unprivileged programs does not bind us. */
 #define MAX_RULES 512
 #define PER_RULE 7
 #define AROUND 7
+#define MAX_ATTACHED 64 /* the kernel's own limit */
 
 enum { R0, R1, R_ACCESS, R_TYPE, R_MAJOR, R_MINOR, R_SCRATCH };
 
@@ -82,14 +83,39 @@ static void assemble(struct program *p, const struct resources *o)
 	add(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 }
 
-int devices_attach_bpf(const struct config *c, int cgroup_fd, struct rt_error *err)
+/* The programs that are attached here already; returns how many. */
+static unsigned attached(int cgroup_fd, uint32_t ids[MAX_ATTACHED])
 {
-	if (c->resources.device_count + DEFAULT_DEVICE_RULES > MAX_RULES)
+	union bpf_attr query = { 0 };
+	query.query.target_fd = (unsigned)cgroup_fd;
+	query.query.attach_type = BPF_CGROUP_DEVICE;
+	query.query.prog_ids = (unsigned long)ids;
+	query.query.prog_cnt = MAX_ATTACHED;
+	return syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof query) < 0 ? 0 : query.query.prog_cnt;
+}
+
+static int detach(int cgroup_fd, uint32_t id, struct rt_error *err)
+{
+	union bpf_attr get = { .prog_id = id }, detach = { 0 };
+	cleanup_fd int prog = (int)syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &get, sizeof get);
+	detach.target_fd = (unsigned)cgroup_fd;
+	detach.attach_bpf_fd = (unsigned)prog;
+	detach.attach_type = BPF_CGROUP_DEVICE;
+	if (prog < 0 || syscall(SYS_bpf, BPF_PROG_DETACH, &detach, sizeof detach) < 0)
+		return rt_fail_errno(err, "restrict devices: remove the older rules");
+	return 0;
+}
+
+int devices_attach_bpf(const struct resources *o, int cgroup_fd, struct rt_error *err)
+{
+	uint32_t older[MAX_ATTACHED] = { 0 };
+	if (o->device_count + DEFAULT_DEVICE_RULES > MAX_RULES)
 		return rt_fail(err, E2BIG, "config.json: too many device rules");
+	unsigned count = attached(cgroup_fd, older);
 	cleanup_free struct program *p = calloc(1, sizeof *p);
 	if (!p)
 		return rt_fail(err, ENOMEM, "restrict devices");
-	assemble(p, &c->resources);
+	assemble(p, o);
 	union bpf_attr load = {
 		.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE, .insns = (unsigned long)p->code, .insn_cnt = (unsigned)p->length, .license = (unsigned long)"Apache-2.0",
 	};
@@ -103,5 +129,9 @@ int devices_attach_bpf(const struct config *c, int cgroup_fd, struct rt_error *e
 	attach.attach_flags = BPF_F_ALLOW_MULTI;
 	if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach) < 0)
 		return rt_fail_errno(err, "restrict devices: attach a BPF program");
-	return 0;
+	/* Until they are gone both rule: what is open in between is what both allow. */
+	int r = 0;
+	for (unsigned i = 0; r == 0 && i < count; i++)
+		r = detach(cgroup_fd, older[i], err);
+	return r;
 }

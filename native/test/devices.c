@@ -10,7 +10,7 @@
 
 #include "common/fs.h"
 #include "common/scope.h"
-#include "runtime/cgroups.h"
+#include "runtime/limits.h"
 
 static void try(const char *path, int flags)
 {
@@ -22,9 +22,9 @@ int main(int argc, char **argv)
 {
 	struct rt_error err = { 0 };
 	struct device_rule rules[] = { { false, 'a', -1, -1, "rwm" }, { true, 'c', 1, 11, "r" }, { false, 'c', 1, 9, "w" } };
-	struct config c = { .resources = { .devices = rules, .device_count = 3 } };
+	struct resources o = { .devices = rules, .device_count = 3 };
 	cleanup_fd int dir = argc == 2 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	if (dir < 0 || devices_attach_bpf(&c, dir, &err) < 0 || fs_write_at(dir, "cgroup.procs", "0") < 0) {
+	if (dir < 0 || devices_attach_bpf(&o, dir, &err) < 0 || fs_write_at(dir, "cgroup.procs", "0") < 0) {
 		fprintf(stderr, "%s: %s\n", argc == 2 ? argv[1] : "usage", err.text);
 		return 1;
 	}

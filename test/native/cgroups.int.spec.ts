@@ -128,12 +128,10 @@ describe('limits', () => {
     [{ memory: { limit: 1.5 } }, 'limit must be an integer'],
     [{ memory: { limit: '64m' } }, 'limit must be an integer'],
     [{ memory: { kernel: 5 } }, 'memory.kernel is not supported'],
-    [{ cpu: { realtimeRuntime: 5 } }, 'cpu.realtimeRuntime is not supported'],
-    [{ blockIO: { weight: 10 } }, 'resources.blockIO is not supported'],
+    [{ memory: { useHierarchy: false } }, 'useHierarchy false is not supported'],
     [{ unified: { 'cgroup.procs': '1' } }, 'not a controller'],
     [{ unified: { '../memory.max': '1' } }, 'not a controller'],
     [{ unified: { 'nosuch.file': '1' } }, 'cannot limit nosuch.file'],
-    [{ hugepageLimits: [{ pageSize: '2MB', limit: 1 }] }, 'hugepageLimits is not supported'],
   ])('that cannot be given are refused: %o', (resources, message) => {
     const outcome = bundle.run(['exit', '0'], (config) => {
       config.linux.resources = resources;
