@@ -13,6 +13,7 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/caps.h"
+#include "runtime/namespaces.h"
 
 int become_reset_signals(struct rt_error *err)
 {
@@ -20,6 +21,19 @@ int become_reset_signals(struct rt_error *err)
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
 		return rt_fail_errno(err, "reset the signal mask");
+	return 0;
+}
+
+int become_root(const struct config *c, struct rt_error *err)
+{
+	if (!ns_has(c, NS_USER) && !c->ns.path[NS_USER])
+		return 0;
+	if (syscall(SYS_setgroups, 0, NULL) < 0)
+		return rt_fail_errno(err, "drop supplementary groups");
+	if (ns_host_id(&c->gid_maps, 0) >= 0 && syscall(SYS_setresgid, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "become the user namespace's root group");
+	if (ns_host_id(&c->uid_maps, 0) >= 0 && syscall(SYS_setresuid, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "become the user namespace's root");
 	return 0;
 }
 

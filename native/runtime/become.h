@@ -8,6 +8,9 @@
 /* Unblocks all signals: handlers fell away with CLONE_CLEAR_SIGHAND, the mask did not. */
 must_check int become_reset_signals(struct rt_error *err);
 
+/* Root of the user namespace, if the container has one, so that whatever is made from here on belongs to it. */
+must_check int become_root(const struct config *c, struct rt_error *err);
+
 /* A session keyring of its own: else the host session's keys would be the container's. */
 must_check int become_join_keyring(struct rt_error *err);
 

@@ -137,6 +137,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	n->init = (struct init_args){
 		.config = c, .prepared = &n->prepared, .cgroups = &n->cgroups, .filter = c->seccomp ? &n->filter : NULL,
 		.state = &n->state, .state_dir = n->state_dir, .console_socket = -1, .sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds,
+		.keep_keyring = n->options->no_new_keyring,
 	};
 	cleanup_fd int start_fd = -1, console = -1;
 	cleanup_fd int far_end = fds[1];
@@ -173,6 +174,8 @@ static int make_all(struct creation *n, bool wait_for_start, struct rt_error *er
 {
 	const struct container_options *o = n->options;
 	int r = state_check_id(o->id, err);
+	if (o->no_pivot)
+		r = rt_fail(err, ENOTSUP, "--no-pivot: a root file system entered without pivot_root can be left; put it on a file system that is not the initramfs");
 	if (r < 0 || (r = read_bundle(n, err)) < 0)
 		return r;
 	n->state_dir = state_make(o->root, o->id, err);

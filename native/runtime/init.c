@@ -20,20 +20,6 @@
 #include "runtime/rootfs.h"
 #include "runtime/sync.h"
 
-/* Root of the user namespace, so that whatever is made from here on belongs to it. */
-static int become_root(const struct config *c, struct rt_error *err)
-{
-	if (!ns_has(c, NS_USER) && !c->ns.path[NS_USER])
-		return 0;
-	if (syscall(SYS_setgroups, 0, NULL) < 0)
-		return rt_fail_errno(err, "drop supplementary groups");
-	if (ns_host_id(&c->gid_maps, 0) >= 0 && syscall(SYS_setresgid, 0, 0, 0) < 0)
-		return rt_fail_errno(err, "become the user namespace's root group");
-	if (ns_host_id(&c->uid_maps, 0) >= 0 && syscall(SYS_setresuid, 0, 0, 0) < 0)
-		return rt_fail_errno(err, "become the user namespace's root");
-	return 0;
-}
-
 static int set_names(const struct config *c, struct rt_error *err)
 {
 	if (c->hostname && sethostname(c->hostname, strlen(c->hostname)) < 0)
@@ -128,7 +114,7 @@ static int become_container(struct init_args *a, struct rt_error *err)
 		return r;
 	setsid();
 	umask(0);
-	if ((r = become_join_keyring(err)) < 0)
+	if (!a->keep_keyring && (r = become_join_keyring(err)) < 0)
 		return r;
 	/* 3. The cgroup namespace takes the current cgroup as its root, so it comes after the move. */
 	if (ns_has(c, NS_CGROUP) && unshare(CLONE_NEWCGROUP) < 0)

@@ -17,6 +17,7 @@ struct init_args {
 	int console_socket;                 /* where the terminal goes; -1 */
 	int sync_fd;
 	int start_fd;                       /* listening socket on which `start` calls; -1: start at once after READY's GO */
+	bool keep_keyring;                  /* stay in the caller's session keyring */
 	int preserve_fds;                   /* descriptors from 3 that the program keeps */
 };
 

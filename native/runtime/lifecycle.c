@@ -15,6 +15,7 @@
 #include "runtime/cgroups.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/log.h"
 #include "runtime/state.h"
 #include "runtime/sync.h"
 
@@ -45,7 +46,7 @@ void lifecycle_hooks(const struct state *s, enum hook_stage stage, enum status n
 	cleanup_free char *text = state_to_json(s, now);
 	/* The specification has a failure here logged, no more: the container has its way already. */
 	if (!text || config_parse_hooks(&c, json_root(s->doc), &err) < 0 || hooks_run(&c.hooks[stage], names[stage], text, &err) < 0)
-		fprintf(stderr, "berth-runtime: warning: %s\n", err.text);
+		log_warning("%s", err.text);
 }
 
 int container_start(const struct container_options *o, struct rt_error *err)

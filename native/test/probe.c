@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -383,6 +384,20 @@ static bool process_operation(const char *op)
 		long uid = next_number();
 		begin(op);
 		end(setuid((uid_t)uid) == 0);
+	} else if (!strcmp(op, "window")) {
+		struct winsize w = { 0 };
+		bool ok = ioctl(0, TIOCGWINSZ, &w) == 0;
+		int e = errno;
+		begin(op);
+		printf(",\"rows\":%u,\"columns\":%u", w.ws_row, w.ws_col);
+		errno = e;
+		end(ok);
+	} else if (!strcmp(op, "line")) {
+		char text[256];
+		ssize_t n = read(0, text, sizeof text - 1);
+		begin(op);
+		field("text", n > 0 ? (text[n - (text[n - 1] == '\n')] = 0, text) : "");
+		end(n >= 0);
 	} else if (!strcmp(op, "exec")) {
 		const char *path = next();
 		begin(op);

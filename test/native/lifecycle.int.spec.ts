@@ -223,7 +223,7 @@ describe('the command line', () => {
   });
 
   it('names itself and the specification', () => {
-    expect(bundle.runtime([], { globals: ['--version'] }).stdout).toMatch(/^berth-runtime .*\nspec: 1\./);
+    expect(bundle.runtime([], { globals: ['--version'] }).stdout).toMatch(/^berth-runtime version \S+\ncommit: \S+\nspec: 1\.\S+\n$/);
   });
 });
 

@@ -1,0 +1,5 @@
+#include "runtime/version.h"
+
+const char runtime_commit[] =
+#include "commit.inc"
+	;

@@ -1,0 +1,290 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { asHostRoot, eventually, HOST_BASE, nativeDir, type OciConfig, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
+
+let bundle: TestBundle;
+beforeEach(() => {
+  bundle = new TestBundle();
+});
+afterEach(() => {
+  bundle.dispose();
+});
+
+/** A running container whose program waits. */
+const start = (change: (config: OciConfig) => void = () => {}): void => {
+  const made = bundle.create(['wait'], change);
+  expect(made.stderr).toBe('');
+  expect(bundle.runtime(['start', bundle.id]).status).toBe(0);
+};
+const exec = (options: string[], ...ops: string[]): ReturnType<TestBundle['runtime']> =>
+  bundle.runtime(['exec', ...options, bundle.id, '/probe', ...ops]);
+const processFile = (change: Record<string, unknown>, ...ops: string[]): string => {
+  const path = join(bundle.dir, 'process.json');
+  const { process } = bundle.config(ops);
+  writeFileSync(path, JSON.stringify({ ...process, ...change }));
+  return path;
+};
+const cgroupsOf = (pid: number | 'self'): string => readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+
+describe('exec', () => {
+  it('runs a program in every namespace and cgroup of the container, with what its process has', async () => {
+    start((config) => {
+      config.process.user = { uid: 7, gid: 8, additionalGids: [9], umask: 0o27 };
+      config.process.rlimits = [{ type: 'RLIMIT_NOFILE', soft: 100, hard: 200 }];
+      config.process.oomScoreAdj = 500;
+    });
+    const pidFile = join(bundle.dir, 'exec-pid');
+    const outcome = exec(['--pid-file', pidFile], 'report', 'exit', '37');
+    expect(outcome).toMatchObject({ stderr: '', status: 37 });
+    const report = reportOf(outcome);
+    const namespaces = Object.keys(report.ns);
+    expect(Object.fromEntries(namespaces.map((name) => [name, readlinkSync(`/proc/${bundle.pid()}/ns/${name}`)]))).toEqual(report.ns);
+    expect(report).toMatchObject({ uid: 7, gid: 8, groups: [9], umask: 0o27, hostname: 'box', cwd: '/', env: ['PATH=/bin'] });
+    expect(report.pid).toBeGreaterThan(1);
+    expect(report.sid).toBe(report.pid);
+    expect(report.oom_score_adj).toBe('500\n');
+    expect(report.limits).toMatch(/Max open files\s+100\s+200/);
+    expect(Object.keys(report.fds)).toEqual(['0', '1', '2']);
+    expect(statusField(report.status, 'NoNewPrivs')).toBe('1');
+    expect(statusField(report.status, 'CapBnd')).toBe('00000000a80425fb');
+    expect(statusField(report.status, 'SigBlk')).toBe('0000000000000000');
+    expect(Number(readFileSync(pidFile, 'utf8'))).toBeGreaterThan(1);
+    expect(report.keyring).not.toBe(0);
+  });
+
+  it('leaves its process in the container’s cgroups when detached', async () => {
+    start();
+    const pidFile = join(bundle.dir, 'exec-pid');
+    expect(exec(['-d', '--pid-file', pidFile], 'wait')).toMatchObject({ status: 0, stderr: '' });
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    expect(cgroupsOf(pid)).toBe(cgroupsOf(bundle.pid()));
+    expect(cgroupsOf(pid)).not.toBe(cgroupsOf('self'));
+    expect(readlinkSync(`/proc/${pid}/exe`)).toContain('/probe');
+  });
+
+  it('takes what options add', () => {
+    start();
+    const outcome = exec(
+      ['--cwd', '/proc', '-e', 'A=1', '--env', 'PATH=/x', '-u', '5:6', '-g', '77', '--cap', 'CAP_SYS_NICE', '--no-new-privs'],
+      'report',
+    );
+    const report = reportOf(outcome);
+    expect(report).toMatchObject({ cwd: '/proc', env: ['PATH=/x', 'A=1'], uid: 5, gid: 6, groups: [77] });
+    expect(statusField(report.status, 'CapEff')).toBe('0000000000800000');
+  });
+
+  it('takes a process.json, and nothing of the container’s process then', () => {
+    start((config) => {
+      config.process.user = { uid: 7, gid: 8 };
+    });
+    const file = processFile({ env: ['X=y'], cwd: '/dev', capabilities: {} }, 'report');
+    const report = reportOf(bundle.runtime(['exec', '--process', file, bundle.id]));
+    expect(report).toMatchObject({ uid: 0, env: ['X=y'], cwd: '/dev' });
+    expect(statusField(report.status, 'CapEff')).toBe('0000000000000000');
+  });
+
+  it.each([false, true])('is under the container’s seccomp filter, no_new_privs %s', (noNewPrivileges) => {
+    start((config) => {
+      config.process.noNewPrivileges = noNewPrivileges;
+      config.linux.seccomp = {
+        defaultAction: 'SCMP_ACT_ALLOW',
+        syscalls: [{ names: ['mkdir', 'clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: 74 }],
+      };
+    });
+    const outcome = exec([], 'mkdir', '/x', 'report');
+    expect(outcome.lines[0]?.error).toBe('EBADMSG');
+    expect(statusField(reportOf(outcome).status, 'Seccomp')).toBe('2');
+    expect(statusField(reportOf(outcome).status, 'NoNewPrivs')).toBe(noNewPrivileges ? '1' : '0');
+  });
+
+  it('joins a container that has the host’s user or pid namespace', () => {
+    start((config) => {
+      asHostRoot(config);
+      config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'pid');
+      config.mounts = config.mounts.filter(({ type }) => type !== 'proc');
+    });
+    expect(exec([], 'ls', '/').lines[0]?.names).toContain('probe');
+  });
+
+  it('hands on its stdin, preserved descriptors and no others', () => {
+    start();
+    const input = join(bundle.dir, 'input');
+    writeFileSync(input, 'typed\n');
+    const stdin = openSync(input, 'r');
+    expect(bundle.runtime(['exec', bundle.id, '/probe', 'line'], { stdin }).lines[0]).toMatchObject({ text: 'typed' });
+    closeSync(stdin);
+    const command = `exec ${runtimePath} --root ${bundle.stateRoot} exec --preserve-fds 1 ${bundle.id} /probe report 3</etc/hostname 4</etc/hostname`;
+    const line = spawnSync('sh', ['-c', command], { encoding: 'utf8' }).stdout;
+    expect(Object.keys(JSON.parse(line).fds)).toEqual(['0', '1', '2', '3']);
+  });
+
+  it('refuses what is no container, is stopped, and what makes no sense', async () => {
+    expect(bundle.runtime(['exec', 'none', '/probe']).stderr).toContain('container none does not exist');
+    start();
+    expect(exec(['-u', '4294967295'], 'report').stderr).toContain('user id 4294967295 is out of range');
+    expect(exec(['--cwd', 'x'], 'report').stderr).toContain('--cwd x is not an absolute path');
+    expect(exec(['--env', 'x'], 'report').stderr).toContain('--env "x" is not NAME=VALUE');
+    expect(exec(['--cap', 'CAP_FLY'], 'report').stderr).toContain('--cap CAP_FLY: unknown capability');
+    expect(exec(['--apparmor', 'x'], 'report').stderr).toContain('AppArmor profiles are not supported');
+    expect(exec(['-t', '-d'], 'report').stderr).toContain('a detached process with a terminal needs --console-socket');
+    expect(exec(['--cgroup', '../..'], 'report').stderr).toContain('--cgroup ../..: ');
+    expect(bundle.runtime(['exec', bundle.id]).stderr).toContain('exec needs a program');
+    const gone = bundle.runtime(['exec', bundle.id, 'nowhere']);
+    expect(gone).toMatchObject({ status: 255, stderr: 'berth-runtime: exec nowhere: not found in PATH: No such file or directory\n' });
+    bundle.runtime(['kill', bundle.id, 'KILL']);
+    await eventually(() => bundle.state().status === 'stopped', 'stopped');
+    expect(exec([], 'report')).toMatchObject({ status: 255, stderr: `berth-runtime: cannot exec in a stopped container: ${bundle.id}\n` });
+  });
+
+  it('hands its signals on, and tells by which one the program died', async () => {
+    start();
+    const child = spawn(runtimePath, ['--root', bundle.stateRoot, 'exec', bundle.id, '/probe', 'trap', '15', 'ready', 'wait'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await new Promise((ready) => child.stdout.once('data', ready));
+    child.kill('SIGTERM');
+    expect(await new Promise((done) => child.once('exit', done))).toBe(42);
+    const other = spawn(runtimePath, ['--root', bundle.stateRoot, 'exec', bundle.id, '/probe', 'ready', 'wait'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await new Promise((ready) => other.stdout.once('data', ready));
+    bundle.runtime(['kill', bundle.id, 'KILL']);
+    expect(await new Promise((done) => other.once('exit', done))).toBe(137);
+  });
+});
+
+describe('a user by name', () => {
+  const etc = (files: Record<string, string>): void => {
+    bundle.makeDir('etc');
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(bundle.rootfs, 'etc', name), text);
+  };
+
+  it('is looked up in the container’s files, groups included', () => {
+    etc({ passwd: 'broken\nalice:x:99999999999:1\nalice:x:11:12:::\n', group: 'wheel:x:20:bob,alice\nother:x:21:malice\nstaff:x:30:\n' });
+    start();
+    expect(reportOf(exec(['-u', 'alice'], 'report'))).toMatchObject({ uid: 11, gid: 12, groups: [20] });
+    expect(reportOf(exec(['-u', 'alice:staff'], 'report'))).toMatchObject({ uid: 11, gid: 30 });
+    expect(exec(['-u', 'mallory'], 'report').stderr).toContain('no user mallory');
+  });
+
+  it.each([
+    ['a FIFO', () => spawnSync('mkfifo', [join(bundle.rootfs, 'etc/passwd')])],
+    ['a link to the host’s', () => symlinkSync('/proc/self/root/etc/passwd', join(bundle.rootfs, 'etc/passwd'))],
+    ['endless', () => spawnSync('truncate', ['-s', '1T', join(bundle.rootfs, 'etc/passwd')])],
+    ['a directory', () => mkdirSync(join(bundle.rootfs, 'etc/passwd'))],
+  ])('is refused when the file is %s', (_, make) => {
+    bundle.makeDir('etc');
+    make();
+    start();
+    const before = Date.now();
+    expect(exec(['-u', 'root'], 'report')).toMatchObject({ status: 255, stdout: '' });
+    expect(Date.now() - before).toBeLessThan(5000);
+  });
+});
+
+describe('a terminal', () => {
+  const engine = async (socket: string): Promise<{ text: () => string; closed: Promise<unknown> }> => {
+    const child = spawn(join(nativeDir, 'test/console-engine'), [socket], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let text = '';
+    child.stdout.on('data', (chunk) => {
+      text += chunk;
+    });
+    const closed = new Promise((done) => child.once('close', done));
+    await eventually(() => text.includes('listening'), 'listening');
+    return { text: () => text, closed };
+  };
+
+  it('goes to the engine from a detached exec', async () => {
+    start();
+    const socket = join(bundle.dir, 'console.sock');
+    const { text, closed } = await engine(socket);
+    const file = processFile(
+      { terminal: true, consoleSize: { width: 91, height: 17 }, user: { uid: 5, gid: 5 } },
+      'report',
+      'stat',
+      '/dev/pts/0',
+    );
+    expect(bundle.runtime(['exec', '--detach', '--tty', '--console-socket', socket, '--process', file, bundle.id])).toMatchObject({
+      status: 0,
+      stderr: '',
+    });
+    await closed;
+    expect(text()).toContain('size 17 91');
+    const [report, stat] = text()
+      .split(/\r?\n/)
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line));
+    expect(Object.values(report.fds)).toEqual(['/dev/pts/0', '/dev/pts/0', '/dev/pts/0']);
+    expect(stat).toMatchObject({ ok: true, uid: 5 });
+  });
+
+  it('is stood in for by the runtime in the foreground: output, input, size, status', async () => {
+    start();
+    const command = `stty rows 33 cols 77; ${runtimePath} --root ${bundle.stateRoot} exec -t ${bundle.id} /probe window line exit 7; echo status $?; stty -a | grep -o '[-]*icanon'`;
+    const script = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    let text = '';
+    script.stdout.on('data', (chunk) => {
+      text += chunk;
+      if (text.includes('"window"') && !script.stdin.writableEnded) script.stdin.end('hello\r');
+    });
+    await new Promise((done) => script.once('close', done));
+    expect(text).toContain('"rows":33,"columns":77');
+    expect(text).toContain('"text":"hello"');
+    expect(text).toContain('status 7');
+    expect(text).toMatch(/\nicanon/);
+  });
+});
+
+describe('what a container could do to one who enters it', () => {
+  it.each(Array.from({ length: 8 }, (_, fd) => fd + 3))('a working directory of /proc/self/fd/%i leads nowhere', (fd) => {
+    start(asHostRoot);
+    const outcome = exec(['--cwd', `/proc/self/fd/${fd}`], 'ls', '.');
+    expect(outcome).toMatchObject({ status: 255, stdout: '' });
+  });
+
+  it('the process appears inside only with the user’s rights', async () => {
+    start(asHostRoot);
+    // Stopped before its exec: the runtime, killed while it holds the last word, leaves nothing either.
+    const child = spawn(
+      'strace',
+      [
+        '-f',
+        '-qq',
+        '-o',
+        join(bundle.dir, 'trace'),
+        '-e',
+        'trace=clone3,setresuid,setns,capset,prctl,close_range,execve',
+        runtimePath,
+      ].concat(['--root', bundle.stateRoot, 'exec', '-u', '5:5', bundle.id, '/probe', 'report']),
+      { stdio: 'ignore' },
+    );
+    expect(await new Promise((done) => child.once('exit', done))).toBe(0);
+    const trace = readFileSync(join(bundle.dir, 'trace'), 'utf8').split('\n');
+    const at = (pattern: RegExp): number => trace.findIndex((line) => pattern.test(line));
+    const inside = trace.findIndex((line) => /CLONE_PARENT\b/.test(line));
+    expect(inside).toBeGreaterThan(0);
+    for (const step of [/setns\(/, /close_range\(/, /setresuid\(5, 5, 5\)/, /capset\(/, /PR_SET_NO_NEW_PRIVS/]) {
+      expect(at(step), `${step}`).toBeGreaterThan(0);
+      expect(at(step), `${step}`).toBeLessThan(inside);
+    }
+  });
+
+  it('the runtime’s file cannot be written by a container that exec runs it in', () => {
+    const bytes = readFileSync(runtimePath);
+    start(asHostRoot);
+    writeFileSync(join(bundle.rootfs, 'entry'), '#!/proc/self/exe\n', { mode: 0o755 });
+    bundle.runtime(['exec', bundle.id, '/entry', '--version']);
+    expect(exec([], 'write', '/proc/self/exe', 'x').lines[0]).toMatchObject({ ok: false });
+    expect(readFileSync(runtimePath).equals(bytes)).toBe(true);
+  });
+});
+
+it('leaves nothing behind when its program cannot run', () => {
+  start();
+  const before = readdirSync('/proc').length;
+  for (let i = 0; i < 3; i++) expect(bundle.runtime(['exec', bundle.id, '/nowhere']).status).toBe(255);
+  expect(readdirSync('/proc').length).toBeLessThan(before + 3);
+  expect(statusField(readFileSync(`/proc/${bundle.pid()}/status`, 'utf8'), 'Uid').split(/\s+/)[0]).toBe(`${HOST_BASE}`);
+});
