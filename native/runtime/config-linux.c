@@ -36,10 +36,10 @@ static int parse_namespaces(struct config *c, const struct json *linux_, struct 
 	return 0;
 }
 
-static int parse_maps(struct config *c, const struct json *linux_, const char *key, struct id_maps *out, struct rt_error *err)
+int config_maps(struct config *c, const struct json *obj, const char *key, struct id_maps *out, struct rt_error *err)
 {
 	const struct json *list;
-	int r = config_list(linux_, key, &list, err);
+	int r = config_list(obj, key, &list, err);
 	if (r < 0)
 		return r;
 	out->at = config_alloc(c, list ? list->count : 0, sizeof *out->at);
@@ -175,8 +175,8 @@ int config_parse_linux(struct config *c, const struct json *l, struct rt_error *
 {
 	const struct json *resources;
 	int r;
-	if ((r = refuse_unsupported(l, err)) < 0 || (r = parse_namespaces(c, l, err)) < 0 || (r = parse_maps(c, l, "uidMappings", &c->uid_maps, err)) < 0 ||
-	    (r = parse_maps(c, l, "gidMappings", &c->gid_maps, err)) < 0 || (r = parse_devices(c, l, err)) < 0 ||
+	if ((r = refuse_unsupported(l, err)) < 0 || (r = parse_namespaces(c, l, err)) < 0 || (r = config_maps(c, l, "uidMappings", &c->uid_maps, err)) < 0 ||
+	    (r = config_maps(c, l, "gidMappings", &c->gid_maps, err)) < 0 || (r = parse_devices(c, l, err)) < 0 ||
 	    (r = parse_sysctls(c, l, err)) < 0 || (r = config_string(l, "cgroupsPath", &c->cgroups_path, err)) < 0 ||
 	    (r = config_object(l, "resources", &resources, err)) < 0 || (r = config_parse_resources(c, resources, err)) < 0 ||
 	    (r = config_strings(c, l, "maskedPaths", &c->masked_paths, err)) < 0 || (r = check_paths(&c->masked_paths, "maskedPaths", err)) < 0 ||

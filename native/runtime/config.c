@@ -98,16 +98,33 @@ int config_strings(struct config *c, const struct json *obj, const char *key, st
 	return 0;
 }
 
+/* A relative destination counts from the root (runtime-spec "Mounts", for older configs). */
+static int from_root(struct config *c, const char **path, struct rt_error *err)
+{
+	size_t len = strlen(*path);
+	char *out = config_alloc(c, len + 2, 1);
+	if (!out)
+		return rt_fail(err, ENOMEM, "config.json: mounts.destination");
+	out[0] = '/';
+	memcpy(out + 1, *path, len + 1);
+	*path = out;
+	return 0;
+}
+
 static int parse_mount(struct config *c, const struct json *m, struct mount_spec *out, struct rt_error *err)
 {
 	int r;
 	if ((r = config_string(m, "destination", &out->destination, err)) < 0 || (r = config_string(m, "type", &out->type, err)) < 0 ||
 	    (r = config_string(m, "source", &out->source, err)) < 0 || (r = config_strings(c, m, "options", &out->options, err)) < 0)
 		return r;
-	if (!out->destination || out->destination[0] != '/')
-		return wrong(err, "mounts.destination", "an absolute path");
-	if (json_get(m, "uidMappings") || json_get(m, "gidMappings"))
-		return rt_fail(err, ENOTSUP, "config.json: id mappings of the mount at %s are not supported", out->destination);
+	if (!out->destination || !*out->destination)
+		return wrong(err, "mounts.destination", "a path");
+	if (out->destination[0] != '/' && (r = from_root(c, &out->destination, err)) < 0)
+		return r;
+	if ((r = config_maps(c, m, "uidMappings", &out->uid_maps, err)) < 0 || (r = config_maps(c, m, "gidMappings", &out->gid_maps, err)) < 0)
+		return r;
+	if (!out->uid_maps.count != !out->gid_maps.count)
+		return rt_fail(err, EINVAL, "config.json: the mount at %s needs both uidMappings and gidMappings, or neither", out->destination);
 	return 0;
 }
 

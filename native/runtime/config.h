@@ -41,10 +41,11 @@ struct id_maps {
 };
 
 struct mount_spec {
-	const char *destination; /* absolute in the container */
+	const char *destination; /* absolute in the container; a relative one of the config counts from its root */
 	const char *type;        /* NULL for a bind mount without a type */
 	const char *source;      /* of a bind mount: absolute, or relative to the bundle */
 	struct strings options;
+	struct id_maps uid_maps, gid_maps; /* of this mount; empty: none given */
 };
 
 struct device_spec {
@@ -142,6 +143,8 @@ must_check int config_bool(const struct json *obj, const char *key, bool *out, s
 must_check int config_int(const struct json *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct rt_error *err);
 must_check int config_id(const struct json *obj, const char *key, uint32_t *out, struct rt_error *err);
 must_check int config_strings(struct config *c, const struct json *obj, const char *key, struct strings *out, struct rt_error *err);
+/* An array of containerID, hostID and size. */
+must_check int config_maps(struct config *c, const struct json *obj, const char *key, struct id_maps *out, struct rt_error *err);
 /* `key` of obj when it is an array (object); NULL when absent. */
 must_check int config_list(const struct json *obj, const char *key, const struct json **out, struct rt_error *err);
 must_check int config_object(const struct json *obj, const char *key, const struct json **out, struct rt_error *err);

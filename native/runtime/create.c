@@ -160,7 +160,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	close(take_fd(&far_end));
 	if (r < 0 || (r = save(n, pid, err)) < 0)
 		return r;
-	if (ns_has(c, NS_USER) && (r = ns_write_maps(pid, c, err)) < 0)
+	if (ns_has(c, NS_USER) && (r = ns_write_id_maps(pid, &c->uid_maps, &c->gid_maps, err)) < 0)
 		return r;
 	if ((r = cgroups_attach(&n->cgroups, pid, in_v2, err)) < 0 || (r = process_set_oom_score(&c->process, pid, err)) < 0)
 		return r;

@@ -29,6 +29,18 @@ static inline int sys_mount_setattr(int fd, unsigned flags, uint64_t set, uint64
 	return (int)syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | flags, &attr, sizeof attr);
 }
 
+static inline int sys_mount_idmap(int fd, unsigned flags, int userns)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns };
+	return (int)syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | flags, &attr, sizeof attr);
+}
+
+/* The file system of the mount that fd names, to be configured anew. */
+static inline int sys_fspick(int fd)
+{
+	return (int)syscall(SYS_fspick, fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+}
+
 static inline int sys_fsopen(const char *type)
 {
 	return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);

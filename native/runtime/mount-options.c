@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mount.h>
 
-enum kind { SET, CLEAR, ATIME, PROPAGATION, SB_FLAG, IGNORE, REFUSE };
+enum kind { SET, CLEAR, ATIME, PROPAGATION, SB_FLAG, IGNORE, REFUSE, IDMAP, COPY_UP, REMOUNT };
 
 static const struct { const char *name; enum kind kind; uint64_t value; } table[] = {
 	{ "ro", SET, MOUNT_ATTR_RDONLY },
@@ -38,11 +38,11 @@ static const struct { const char *name; enum kind kind; uint64_t value; } table[
 	{ "defaults", IGNORE, 0 },
 	{ "silent", IGNORE, 0 },
 	{ "loud", IGNORE, 0 },
-	{ "remount", REFUSE, 0 },
+	{ "remount", REMOUNT, 0 },
+	{ "nomand", IGNORE, 0 },
 	{ "mand", REFUSE, 0 },
-	{ "idmap", REFUSE, 0 },
-	{ "ridmap", REFUSE, 0 },
-	{ "tmpcopyup", REFUSE, 0 },
+	{ "idmap", IDMAP, 0 },
+	{ "tmpcopyup", COPY_UP, 0 },
 	{ "copy-symlink", REFUSE, 0 },
 };
 
@@ -82,7 +82,7 @@ static int apply(const char *option, const struct mount_spec *m, struct mount_op
 	/* "rro", "rnosuid", "rprivate": the same for the whole tree. */
 	if (i < 0 && option[0] == 'r' && (i = find(option + 1)) >= 0) {
 		tree = true;
-		if (table[i].kind > PROPAGATION)
+		if (table[i].kind > PROPAGATION && table[i].kind != IDMAP)
 			i = -1;
 	}
 	if (i < 0) {
@@ -105,6 +105,16 @@ static int apply(const char *option, const struct mount_spec *m, struct mount_op
 		if (*sb + 1 < sizeof o->sb_flags / sizeof *o->sb_flags)
 			o->sb_flags[(*sb)++] = table[i].name;
 		return 0;
+	case IDMAP:
+		o->idmap = true;
+		o->idmap_tree = tree;
+		return 0;
+	case COPY_UP:
+		o->copy_up = true;
+		return 0;
+	case REMOUNT:
+		o->remount = true;
+		return 0;
 	case IGNORE:
 		return 0;
 	case REFUSE:
@@ -124,7 +134,12 @@ int mount_options_parse(const struct mount_spec *m, struct mount_options *o, str
 	}
 	if (o->bind && (data || sb))
 		return rt_fail(err, EINVAL, "bind mount at %s: option %s is unknown", m->destination, data ? o->data[0] : o->sb_flags[0]);
-	if (!o->bind && !m->type)
+	o->idmap |= m->uid_maps.count > 0;
+	if (o->idmap && (!o->bind || o->remount))
+		return rt_fail(err, ENOTSUP, "mount at %s: only bind mounts can have their ids mapped", m->destination);
+	if (o->copy_up && (!m->type || strcmp(m->type, "tmpfs")))
+		return rt_fail(err, EINVAL, "mount at %s: tmpcopyup is for tmpfs", m->destination);
+	if (!o->bind && !o->remount && !m->type)
 		return rt_fail(err, EINVAL, "mount at %s has no type", m->destination);
 	return 0;
 }

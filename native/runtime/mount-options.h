@@ -8,6 +8,9 @@
 
 struct mount_options {
 	bool bind, recursive;              /* bind or rbind */
+	bool remount;                      /* changes the mount that is there */
+	bool idmap, idmap_tree;            /* ids are mapped: of this mount, or of those below it too */
+	bool copy_up;                      /* a tmpfs that begins with what it covers */
 	uint64_t set, clear;               /* MOUNT_ATTR_* of the mount itself */
 	uint64_t set_tree, clear_tree;     /* of it and all mounts below: "rro" and its like */
 	unsigned long propagation;         /* MS_PRIVATE etc.; 0: not given */

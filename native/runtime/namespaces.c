@@ -79,10 +79,10 @@ static int write_map(pid_t pid, const char *file, const struct id_maps *maps, st
 	return r < 0 ? rt_fail(err, r, "write the container's %s", file) : 0;
 }
 
-int ns_write_maps(pid_t pid, const struct config *c, struct rt_error *err)
+int ns_write_id_maps(pid_t pid, const struct id_maps *uid, const struct id_maps *gid, struct rt_error *err)
 {
-	int r = write_map(pid, "uid_map", &c->uid_maps, err);
-	return r < 0 ? r : write_map(pid, "gid_map", &c->gid_maps, err);
+	int r = write_map(pid, "uid_map", uid, err);
+	return r < 0 ? r : write_map(pid, "gid_map", gid, err);
 }
 
 int64_t ns_host_id(const struct id_maps *maps, uint32_t id)

@@ -17,7 +17,7 @@ void ns_close(int fds[NS_KINDS]);
 must_check int ns_join(const int fds[NS_KINDS], unsigned kinds, struct rt_error *err);
 
 /* Writes uid_map and gid_map of `pid`, which waits in a new user namespace. */
-must_check int ns_write_maps(pid_t pid, const struct config *c, struct rt_error *err);
+must_check int ns_write_id_maps(pid_t pid, const struct id_maps *uid, const struct id_maps *gid, struct rt_error *err);
 
 /* Host id of an id inside; -1 when it is not mapped. Without maps ids are the same on both sides. */
 int64_t ns_host_id(const struct id_maps *maps, uint32_t id);

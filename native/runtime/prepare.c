@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 
 #include "common/scope.h"
+#include "runtime/idmap.h"
 #include "runtime/mount-api.h"
 
 const struct device_spec default_device_specs[DEFAULT_DEVICES] = {
@@ -15,16 +16,19 @@ const struct device_spec default_device_specs[DEFAULT_DEVICES] = {
 	[DEVICE_URANDOM] = { "/dev/urandom", 'c', 1, 9, 0666, 0, 0 }, [DEVICE_TTY] = { "/dev/tty", 'c', 5, 0, 0666, 0, 0 },
 };
 
-/* A copy of the tree at path that shares nothing with the host's mounts: later mounts inside must not reach the host. */
-static int clone_tree(int dirfd, const char *path, bool recursive, unsigned long propagation, bool propagation_tree, struct rt_error *err)
+/*
+ * A copy of the tree at path. Unless the config has it "shared", and no user namespace makes the container less trusted than
+ * the host, it shares nothing with the host's mounts: later mounts inside must not reach the host.
+ */
+static int clone_tree(int dirfd, const char *path, bool recursive, unsigned long propagation, bool propagation_tree, bool peers, struct rt_error *err)
 {
 	cleanup_fd int tree = sys_open_tree(dirfd, path, OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0));
 	if (tree < 0)
 		return rt_fail_errno(err, "open %s to mount it", path);
-	if (propagation == 0 || !propagation_tree) {
-		if (sys_mount_setattr(tree, recursive ? AT_RECURSIVE : 0, 0, 0, propagation == MS_SLAVE || propagation == MS_SHARED ? MS_SLAVE : MS_PRIVATE) < 0)
-			return rt_fail_errno(err, "set the propagation of %s", path);
-	}
+	bool whole = propagation && (propagation_tree || !recursive) && (propagation != MS_SHARED || peers);
+	unsigned long first = propagation == MS_SLAVE || propagation == MS_SHARED ? MS_SLAVE : MS_PRIVATE;
+	if (!whole && sys_mount_setattr(tree, recursive ? AT_RECURSIVE : 0, 0, 0, first) < 0)
+		return rt_fail_errno(err, "set the propagation of %s", path);
 	if (propagation && sys_mount_setattr(tree, propagation_tree ? AT_RECURSIVE : 0, 0, 0, propagation) < 0)
 		return rt_fail_errno(err, "set the propagation of %s", path);
 	return take_fd(&tree);
@@ -39,14 +43,17 @@ static int is_directory(int fd, bool *out, struct rt_error *err, const char *pat
 	return 0;
 }
 
-static int prepare_bind(const struct mount_spec *m, int bundle_fd, struct prepared_mount *p, struct rt_error *err)
+static int prepare_bind(const struct config *c, const struct mount_spec *m, int bundle_fd, struct idmaps *maps, struct prepared_mount *p, struct rt_error *err)
 {
+	int r;
 	const struct mount_options *o = &p->options;
 	if (!m->source || !*m->source)
 		return rt_fail(err, EINVAL, "bind mount at %s has no source", m->destination);
-	p->tree = clone_tree(bundle_fd, m->source, o->recursive, o->propagation, o->propagation_tree, err);
+	p->tree = clone_tree(bundle_fd, m->source, o->recursive, o->propagation, o->propagation_tree, !ns_has(c, NS_USER) && !c->ns.path[NS_USER], err);
 	if (p->tree < 0)
 		return p->tree;
+	if (o->idmap && (r = idmap_apply(maps, c, m, o->idmap_tree, p->tree, err)) < 0)
+		return r;
 	if ((o->set_tree || o->clear_tree) && sys_mount_setattr(p->tree, AT_RECURSIVE, o->set_tree, o->clear_tree, 0) < 0)
 		return rt_fail_errno(err, "set the options of %s", m->source);
 	if ((o->set || o->clear) && sys_mount_setattr(p->tree, 0, o->set, o->clear, 0) < 0)
@@ -103,21 +110,22 @@ void prepare_release(const struct config *c, struct prepared *p)
 int prepare_host(struct config *c, int bundle_fd, struct prepared *p, struct rt_error *err)
 {
 	*p = (struct prepared){ .rootfs = -1 };
+	cleanup_idmaps struct idmaps maps = IDMAPS_NONE;
 	p->mounts = config_alloc(c, c->mount_count, sizeof *p->mounts);
 	if (!p->mounts)
 		return rt_fail(err, ENOMEM, "prepare mounts");
-	p->rootfs = clone_tree(bundle_fd, c->rootfs, true, c->rootfs_propagation == MS_SLAVE ? MS_SLAVE : MS_PRIVATE, true, err);
+	p->rootfs = clone_tree(bundle_fd, c->rootfs, true, c->rootfs_propagation == MS_SLAVE ? MS_SLAVE : MS_PRIVATE, true, false, err);
 	if (p->rootfs < 0)
 		return p->rootfs;
-	bool directory;
+	bool directory = false;
 	int r = is_directory(p->rootfs, &directory, err, c->rootfs);
 	if (r == 0 && !directory)
 		r = rt_fail(err, ENOTDIR, "root file system %s", c->rootfs);
 	for (size_t i = 0; r == 0 && i < c->mount_count; i++) {
 		p->mounts[i].tree = -1;
 		r = mount_options_parse(&c->mounts[i], &p->mounts[i].options, err);
-		if (r == 0 && p->mounts[i].options.bind)
-			r = prepare_bind(&c->mounts[i], bundle_fd, &p->mounts[i], err);
+		if (r == 0 && p->mounts[i].options.bind && !p->mounts[i].options.remount)
+			r = prepare_bind(c, &c->mounts[i], bundle_fd, &maps, &p->mounts[i], err);
 	}
 	return r < 0 ? r : prepare_devices(c, p, err);
 }

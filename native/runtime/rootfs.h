@@ -15,6 +15,16 @@ must_check int rootfs_build(const struct config *c, struct prepared *p, const st
 /* Makes the root file system "/" and lets go of the host's. */
 must_check int rootfs_enter(const struct config *c, const struct prepared *p, struct rt_error *err);
 
+/* A detached mount of a file system that the container's own namespaces shape. Returns its descriptor; the file system's own words are in err. */
+must_check int mount_make(const char *type, const char *source, const char *destination, const struct mount_options *o, uint64_t attrs, struct rt_error *err);
+
+/*
+ * Mounts of type cgroup and cgroup2: the container's own view of its cgroup. A cgroup namespace keeps the rest of the tree out
+ * of sight; without one, the cgroup's own directories are bound from the host. "cgroup" is what this machine has, be it v1,
+ * v2 or both; "cgroup2" is v2 alone.
+ */
+must_check int mount_cgroup(const struct config *c, const struct cgroups *g, const struct mount_spec *m, const struct mount_options *o, int target, struct rt_error *err);
+
 /* Attaches all mounts of the config. */
 must_check int mounts_attach(const struct config *c, struct prepared *p, const struct cgroups *g, struct rt_error *err);
 

@@ -2,7 +2,18 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, HOST_BASE, type OciConfig, type Outcome, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
+import {
+  asHostRoot,
+  HOST_BASE,
+  hierarchies,
+  hierarchyOf,
+  type OciConfig,
+  type Outcome,
+  reportOf,
+  runtimePath,
+  statusField,
+  TestBundle,
+} from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -220,7 +231,8 @@ describe('the file system', () => {
       [{ type: 'nofs' }, 'mount nofs at /m'],
       [{ type: 'bind', source: '/nowhere', options: ['bind'] }, 'open /nowhere'],
       [{ type: 'bind', source: '/', options: ['bind', 'frob'] }, 'option frob is unknown'],
-      [{ type: 'tmpfs', options: ['tmpcopyup'] }, 'tmpcopyup is not supported'],
+      [{ type: 'proc', options: ['tmpcopyup'] }, 'tmpcopyup is for tmpfs'],
+      [{ type: 'tmpfs', options: ['idmap'] }, 'only bind mounts can have their ids mapped'],
     ];
     for (const [mount, message] of cases) {
       const outcome = bundle.run(['exit', '0'], (config) => config.mounts.push({ destination: '/m', ...mount }));
@@ -375,11 +387,26 @@ describe('the cgroup mount', () => {
     expect(outcome.lines[1]).toMatchObject({ ok: false, error: 'EROFS' });
   });
 
-  it('is refused without a cgroup namespace, which would show the host’s tree', () => {
-    const outcome = bundle.run(['exit', '0'], (config) => {
+  it('shows nothing but the container’s own cgroup where it is in the host’s cgroup namespace', () => {
+    const { mount, v2 } = hierarchyOf('memory');
+    const dir = v2 ? '/sys/fs/cgroup' : `/sys/fs/cgroup/memory`;
+    const outcome = bundle.run(['report', 'read', `${dir}/cgroup.procs`, 'mkdir', `${dir}/x`, 'ls', dir], (config) => {
       config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'cgroup');
+      asHostRoot(config);
     });
-    expect(outcome.stderr).toContain('needs a cgroup namespace');
+    expect(reportOf(outcome).cgroup).toContain(bundle.cgroupsPath);
+    expect(outcome.lines[1]).toMatchObject({ text: '1\n' });
+    expect(outcome.lines[2]).toMatchObject({ error: 'EROFS' });
+    expect(namesIn(outcome, 3)).not.toContain('berth');
+    expect(existsSync(mount)).toBe(true);
+  });
+
+  it('of type cgroup2 is v2 alone, wherever v2 is mounted', () => {
+    const outcome = bundle.run(['read', '/sys/fs/cgroup/cgroup.procs', 'ls', '/sys/fs/cgroup'], (config) => {
+      for (const mount of config.mounts) if (mount.type === 'cgroup') mount.type = 'cgroup2';
+    });
+    if (hierarchies().some(({ v2 }) => v2)) expect(outcome.lines[0]).toMatchObject({ text: '1\n' });
+    else expect(outcome.stderr).toContain('cgroup v2 is not mounted on this host');
   });
 });
 
