@@ -39,10 +39,10 @@ describe('an image’s symbolic links', () => {
         config.mounts.push({ destination, type: 'tmpfs', source: 'tmpfs' });
       }
     });
-    // A dangling link ends the run; nothing is ever made at its host path.
+    // A dangling link leads to the same path inside; nothing is ever made at its host path.
     expect(readdirSync(outside)).toEqual([]);
-    expect(outcome.status).toBe(1);
-    expect(outcome.stderr).toContain('create mount point');
+    expect(outcome.stderr).toBe('');
+    expect(readdirSync(join(bundle.rootfs, outside)).sort()).toEqual(['x', 'y']);
   });
 
   it.each(users)('are followed inside the root, as the container itself would %s', (_, change) => {
@@ -65,7 +65,7 @@ describe('an image’s symbolic links', () => {
       asHostRoot(config);
       config.mounts.push({ destination: '/file', type: 'bind', source: '/proc/version', options: ['bind', 'ro'] });
     });
-    expect(outcome.status).toBe(1);
+    expect(String(outcome.lines[0]?.text)).toContain('Linux');
     expect(readFileSync(victim, 'utf8')).toBe('host');
   });
 
@@ -210,12 +210,15 @@ describe('a config', () => {
     ['a host name for the host', (c) => c.linux.namespaces.splice(3, 1), 'hostname needs a new uts namespace'],
     ['no args', (c) => Object.assign(c.process, { args: [] }), 'process.args must name a program'],
     ['a relative cwd', (c) => Object.assign(c.process, { cwd: 'tmp' }), 'process.cwd must be an absolute path'],
-    ['a relative mount point', (c) => c.mounts.push({ destination: 'x', type: 'tmpfs' }), 'must be an absolute path'],
+    ['no mount point', (c) => c.mounts.push({ destination: '', type: 'tmpfs' }), 'mounts.destination must be a path'],
     ['the root as mount point', (c) => c.mounts.push({ destination: '/', type: 'tmpfs' }), 'the root itself cannot be a mount point'],
     [
-      'a mount with id maps',
-      (c) => c.mounts.push(Object.assign({ destination: '/x', type: 'bind', source: '/' }, { uidMappings: [] })),
-      'id mappings of the mount',
+      'a mount with half of its id maps',
+      (c) =>
+        c.mounts.push(
+          Object.assign({ destination: '/x', type: 'bind', source: '/' }, { uidMappings: [{ containerID: 0, hostID: 1, size: 1 }] }),
+        ),
+      'needs both uidMappings and gidMappings',
     ],
     ['a terminal without a socket', (c) => Object.assign(c.process, { terminal: true }), 'needs --console-socket'],
     ['another major version', (c) => Object.assign(c, { ociVersion: '2.0.0' }), 'ociVersion 2.0.0 is not supported'],

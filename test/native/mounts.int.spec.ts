@@ -13,7 +13,18 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, HOST_BASE, type Mount, type OciConfig, type Outcome, reportOf, runtimePath, TestBundle } from './bundle.js';
+import {
+  asHostRoot,
+  HOST_BASE,
+  hierarchies,
+  hierarchyOf,
+  type Mount,
+  type OciConfig,
+  type Outcome,
+  reportOf,
+  runtimePath,
+  TestBundle,
+} from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -196,5 +207,47 @@ describe('options', () => {
     const { stdout } = spawnSync('unshare', ['-m', 'sh', '-c', script], { encoding: 'utf8' });
     expect(stdout.trim()).toBe(seen ?? '');
     expect(readFileSync(join(bundle.dir, 'out'), 'utf8')).toContain('{"op":"mount","ok":true}');
+  });
+});
+
+describe('the cgroup mount', () => {
+  it('shows the container its own limit, read-only, whatever the umask of who creates it', () => {
+    const path = existsSync('/sys/fs/cgroup/memory') ? '/sys/fs/cgroup/memory/memory.limit_in_bytes' : '/sys/fs/cgroup/memory.max';
+    const callers = process.umask(0o077);
+    try {
+      const outcome = bundle.run(['read', path], ({ linux }) => (linux.resources = { memory: { limit: 67108864 } }));
+      expect(outcome.lines[0]).toMatchObject({ text: '67108864\n' });
+    } finally {
+      process.umask(callers);
+    }
+    // As the host's root: to others the file is closed anyway.
+    const outcome = bundle.run(['read', path, 'write', path, '-1'], (config) => {
+      config.linux.resources = { memory: { limit: 67108864 } };
+      asHostRoot(config);
+    });
+    expect(outcome.lines[0]).toMatchObject({ text: '67108864\n' });
+    expect(outcome.lines[1]).toMatchObject({ ok: false, error: 'EROFS' });
+  });
+
+  it('shows nothing but the container’s own cgroup where it is in the host’s cgroup namespace', () => {
+    const { mount, v2 } = hierarchyOf('memory');
+    const dir = v2 ? '/sys/fs/cgroup' : `/sys/fs/cgroup/memory`;
+    const outcome = bundle.run(['report', 'read', `${dir}/cgroup.procs`, 'mkdir', `${dir}/x`, 'ls', dir], (config) => {
+      config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'cgroup');
+      asHostRoot(config);
+    });
+    expect(reportOf(outcome).cgroup).toContain(bundle.cgroupsPath);
+    expect(outcome.lines[1]).toMatchObject({ text: '1\n' });
+    expect(outcome.lines[2]).toMatchObject({ error: 'EROFS' });
+    expect(outcome.lines[3]?.names).not.toContain('berth');
+    expect(existsSync(mount)).toBe(true);
+  });
+
+  it('of type cgroup2 is v2 alone, wherever v2 is mounted', () => {
+    const outcome = bundle.run(['read', '/sys/fs/cgroup/cgroup.procs', 'ls', '/sys/fs/cgroup'], (config) => {
+      for (const mount of config.mounts) if (mount.type === 'cgroup') mount.type = 'cgroup2';
+    });
+    if (hierarchies().some(({ v2 }) => v2)) expect(outcome.lines[0]).toMatchObject({ text: '1\n' });
+    else expect(outcome.stderr).toContain('cgroup v2 is not mounted on this host');
   });
 });
