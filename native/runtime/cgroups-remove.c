@@ -49,9 +49,9 @@ struct signal_walk {
 	int seen;
 };
 
-static int signal_one(int dirfd, const char *name, void *arg)
+/* Calls fn for each process of one cgroup. */
+static int each_process(int dirfd, const char *name, int (*fn)(pid_t pid, void *arg), void *arg)
 {
-	struct signal_walk *w = arg;
 	struct rt_error ignored = { 0 };
 	cleanup_free char *text = NULL;
 	char path[NAME_MAX + 16];
@@ -62,13 +62,43 @@ static int signal_one(int dirfd, const char *name, void *arg)
 	for (char *p = text; *p; p += strcspn(p, "\n"), p += *p == '\n') {
 		pid_t pid = (pid_t)strtol(p, NULL, 10);
 		/* 0 stands for a process outside this pid namespace. */
-		if (pid <= 1)
-			continue;
-		w->seen++;
-		if (kill(pid, w->sig) < 0 && errno != ESRCH)
-			return -errno;
+		if (pid > 1 && (r = fn(pid, arg)) < 0)
+			return r;
 	}
 	return 0;
+}
+
+static int signal_process(pid_t pid, void *arg)
+{
+	struct signal_walk *w = arg;
+	w->seen++;
+	return kill(pid, w->sig) < 0 && errno != ESRCH ? -errno : 0;
+}
+
+static int signal_one(int dirfd, const char *name, void *arg)
+{
+	return each_process(dirfd, name, signal_process, arg);
+}
+
+struct process_list {
+	pid_t *pids;
+	size_t count;
+};
+
+static int list_process(pid_t pid, void *arg)
+{
+	struct process_list *l = arg;
+	pid_t *grown = reallocarray(l->pids, l->count + 1, sizeof *grown);
+	if (!grown)
+		return -ENOMEM;
+	l->pids = grown;
+	l->pids[l->count++] = pid;
+	return 0;
+}
+
+static int list_one(int dirfd, const char *name, void *arg)
+{
+	return each_process(dirfd, name, list_process, arg);
 }
 
 static void pause_ms(long ms)
@@ -131,6 +161,20 @@ int cgroups_signal(const struct cg_layout *l, const char *path, int sig, struct 
 		return r;
 	r = walk(AT_FDCWD, dir, 0, signal_one, &w);
 	return r < 0 ? rt_fail(err, r, "signal the processes of cgroup %s", path) : 0;
+}
+
+int cgroups_processes(const struct cg_layout *l, const char *path, pid_t **pids, size_t *count, struct rt_error *err)
+{
+	struct process_list list = { 0 };
+	char dir[PATH_MAX];
+	int r = cg_dir(walkable(l), path, dir, sizeof dir, err);
+	if (r == 0 && (r = walk(AT_FDCWD, dir, 0, list_one, &list)) < 0)
+		rt_fail(err, r, "list the processes of cgroup %s", path);
+	if (r < 0)
+		free(list.pids);
+	*pids = r < 0 ? NULL : list.pids;
+	*count = r < 0 ? 0 : list.count;
+	return r;
 }
 
 static int kill_rounds(const struct cg_hierarchy *h, const char *dir, struct rt_error *err)

@@ -31,6 +31,9 @@ must_check int cgroups_kill(const struct cg_layout *layout, const char *path, st
 /* Sends `sig` once to each process now in the cgroup. */
 must_check int cgroups_signal(const struct cg_layout *layout, const char *path, int sig, struct rt_error *err);
 
+/* The processes of the cgroup and of those below it, the caller's to free. A missing cgroup has none. */
+must_check int cgroups_processes(const struct cg_layout *layout, const char *path, pid_t **pids, size_t *count, struct rt_error *err);
+
 /* Removes the cgroup and those below it, waiting up to CGROUPS_REMOVE_MS for it to empty. A missing cgroup is no error. */
 #define CGROUPS_REMOVE_MS 10000
 must_check int cgroups_remove(const struct cg_layout *layout, const char *path, struct rt_error *err);

@@ -69,25 +69,58 @@ static const struct option_def delete_options[] = {
 	{ 0 },
 };
 
+static const struct option_def list_options[] = {
+	{ "format", 'f', OPTION_TEXT, AT(format), "table|json", "how to print them" },
+	{ "quiet", 'q', OPTION_FLAG, AT(quiet), NULL, "print ids alone" },
+	{ 0 },
+};
+
+static const struct option_def ps_options[] = {
+	{ "format", 'f', OPTION_TEXT, AT(format), "table|json", "lines of ps, or pids alone" },
+	{ 0 },
+};
+
+static const struct option_def update_options[] = {
+	{ "resources", 'r', OPTION_TEXT, AT(update.resources), "FILE", "limits as linux.resources has them; - is stdin" },
+	{ "memory", 0, OPTION_TEXT, AT(update.memory), "BYTES", "memory; -1 is no limit, 0 leaves it, here as below" },
+	{ "memory-reservation", 0, OPTION_TEXT, AT(update.memory_reservation), "BYTES", "memory that is taken last" },
+	{ "memory-swap", 0, OPTION_TEXT, AT(update.memory_swap), "BYTES", "memory and swap together" },
+	{ "cpu-share", 0, OPTION_TEXT, AT(update.cpu_share), "N", "weight against other containers, 2 to 262144" },
+	{ "cpu-period", 0, OPTION_TEXT, AT(update.cpu_period), "US", "period of the quota" },
+	{ "cpu-quota", 0, OPTION_TEXT, AT(update.cpu_quota), "US", "cpu time in each period" },
+	{ "cpu-burst", 0, OPTION_TEXT, AT(update.cpu_burst), "US", "unused quota that may be kept" },
+	{ "cpu-rt-period", 0, OPTION_TEXT, AT(update.cpu_rt_period), "US", "period of the real-time limit" },
+	{ "cpu-rt-runtime", 0, OPTION_TEXT, AT(update.cpu_rt_runtime), "US", "real-time cpu in each period" },
+	{ "cpu-idle", 0, OPTION_TEXT, AT(update.cpu_idle), "0|1", "run only what others leave" },
+	{ "cpuset-cpus", 0, OPTION_TEXT, AT(update.cpuset_cpus), "LIST", "cpus" },
+	{ "cpuset-mems", 0, OPTION_TEXT, AT(update.cpuset_mems), "LIST", "memory nodes" },
+	{ "pids-limit", 0, OPTION_TEXT, AT(update.pids_limit), "N", "processes and threads" },
+	{ "blkio-weight", 0, OPTION_TEXT, AT(update.blkio_weight), "N", "weight of its block I/O, 10 to 1000" },
+	{ "l3-cache-schema", 0, OPTION_TEXT, AT(update.l3_cache), "TEXT", "refused" },
+	{ "mem-bw-schema", 0, OPTION_TEXT, AT(update.memory_bandwidth), "TEXT", "refused" },
+	{ "kernel-memory", 0, OPTION_TEXT, AT(update.kernel_memory), "BYTES", "refused" },
+	{ "kernel-memory-tcp", 0, OPTION_TEXT, AT(update.kernel_memory_tcp), "BYTES", "refused" },
+	{ 0 },
+};
+
 static const struct option_def no_options[] = { { 0 } };
 
-static int run_create(const struct container_options *o, int *status, struct rt_error *err)
-{
-	(void)status;
-	return container_create(o, err);
-}
-
-static int run_start(const struct container_options *o, int *status, struct rt_error *err)
-{
-	(void)status;
-	return container_start(o, err);
-}
-
-static int run_state(const struct container_options *o, int *status, struct rt_error *err)
-{
-	(void)status;
-	return container_state(o, err);
-}
+/* Commands that only fail or succeed. */
+#define PLAIN(name) \
+	static int run_##name(const struct container_options *o, int *status, struct rt_error *err) \
+	{ \
+		(void)status; \
+		return container_##name(o, err); \
+	}
+PLAIN(create)
+PLAIN(start)
+PLAIN(state)
+PLAIN(delete)
+PLAIN(pause)
+PLAIN(resume)
+PLAIN(list)
+PLAIN(ps)
+PLAIN(update)
 
 static int run_kill(const struct container_options *o, int *status, struct rt_error *err)
 {
@@ -95,12 +128,6 @@ static int run_kill(const struct container_options *o, int *status, struct rt_er
 	(void)status;
 	with.signal = o->args.count ? signal_from_text(o->args.at[0]) : SIGTERM;
 	return with.signal < 0 ? rt_fail(err, EINVAL, "unknown signal %s", o->args.at[0]) : container_kill(&with, err);
-}
-
-static int run_delete(const struct container_options *o, int *status, struct rt_error *err)
-{
-	(void)status;
-	return container_delete(o, err);
 }
 
 const struct command_def command_defs[] = {
@@ -111,5 +138,10 @@ const struct command_def command_defs[] = {
 	{ "kill", "ID [SIGNAL]", 1, 2, kill_options, run_kill, 1, "send a signal, TERM by default" },
 	{ "delete", "ID", 1, 1, delete_options, run_delete, 1, "remove a stopped container" },
 	{ "exec", "ID PROGRAM [ARGUMENT...] | --process FILE ID", 1, -1, exec_options, container_exec, 255, "run another process in a container" },
+	{ "pause", "ID", 1, 1, no_options, run_pause, 1, "freeze all its processes" },
+	{ "resume", "ID", 1, 1, no_options, run_resume, 1, "let them go on" },
+	{ "update", "ID", 1, 1, update_options, run_update, 1, "change limits" },
+	{ "ps", "ID [OPTION OF PS...]", 1, -1, ps_options, run_ps, 1, "list its processes" },
+	{ "list", "", 0, 0, list_options, run_list, 1, "list containers" },
 	{ 0 },
 };

@@ -13,6 +13,15 @@ struct text_list {
 	size_t count;
 };
 
+/* Of `update`: each as it was written, NULL when it was not. */
+struct update_options {
+	const char *resources;
+	const char *memory, *memory_reservation, *memory_swap;
+	const char *blkio_weight, *cpu_period, *cpu_quota, *cpu_burst, *cpu_share, *cpu_rt_period, *cpu_rt_runtime, *cpu_idle, *pids_limit;
+	const char *cpuset_cpus, *cpuset_mems;
+	const char *l3_cache, *memory_bandwidth, *kernel_memory, *kernel_memory_tcp;
+};
+
 /* The command line, read. What a command does not know stays zero. */
 struct container_options {
 	char **argv;               /* of this process, to run again with */
@@ -36,6 +45,10 @@ struct container_options {
 	const char *process_file, *cwd, *user, *process_label, *apparmor; /* exec */
 	struct text_list env, groups, caps, subcgroups;
 	bool tty, no_new_privs, ignore_paused;
+
+	const char *format;        /* list, ps */
+	bool quiet;                /* list */
+	struct update_options update;
 };
 
 /* Makes the container, up to the point where only `start` is missing. On failure nothing stays. */
@@ -51,5 +64,15 @@ must_check int container_kill(const struct container_options *o, struct rt_error
 must_check int container_delete(const struct container_options *o, struct rt_error *err);
 /* Runs another process in a container that is created or running; unless detached, waits and gives its exit status. */
 must_check int container_exec(const struct container_options *o, int *status, struct rt_error *err);
+
+/* Freezes a running container, and returns when no process of it runs any more. */
+must_check int container_pause(const struct container_options *o, struct rt_error *err);
+must_check int container_resume(const struct container_options *o, struct rt_error *err);
+/* Prints what is below `root`: a table, JSON or, with `quiet`, the ids. */
+must_check int container_list(const struct container_options *o, struct rt_error *err);
+/* Prints the container's processes: the host's pids as JSON, or their lines of the host's ps. */
+must_check int container_ps(const struct container_options *o, struct rt_error *err);
+/* Changes limits; when one is refused, all stay as they were. */
+must_check int container_update(const struct container_options *o, struct rt_error *err);
 
 #endif

@@ -15,12 +15,14 @@
 #include "runtime/container.h"
 #include "runtime/console.h"
 #include "runtime/hooks.h"
+#include "runtime/lifecycle.h"
 #include "runtime/namespaces.h"
 #include "runtime/process.h"
 #include "runtime/self.h"
 #include "runtime/spawn.h"
 #include "runtime/state.h"
 #include "runtime/sync.h"
+#include "runtime/terminal.h"
 
 /* A container in the making. */
 struct creation {
@@ -34,6 +36,7 @@ struct creation {
 	char bundle[PATH_MAX], rootfs[PATH_MAX], cgroups_path[PATH_MAX], created[40];
 	int state_dir;  /* locked */
 	int sync_fd;    /* this side's end */
+	struct terminal terminal; /* of `run` in the foreground */
 	bool has_state, has_cgroup;
 };
 
@@ -118,7 +121,7 @@ static int run_hooks(struct creation *n, struct rt_error *err)
 static int check_console(const struct creation *n, bool waits, struct rt_error *err)
 {
 	const struct container_options *o = n->options;
-	if (n->config.process.terminal && !o->console_socket)
+	if (n->config.process.terminal && !o->console_socket && (waits || o->detach))
 		return rt_fail(err, EINVAL, "process.terminal needs --console-socket");
 	if (o->console_socket && (!n->config.process.terminal || (!waits && !o->detach)))
 		return rt_fail(err, EINVAL, "--console-socket is for a detached container with process.terminal");
@@ -146,6 +149,8 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	if ((r = check_console(n, wait_for_start, err)) < 0)
 		return r;
 	if (n->options->console_socket && (n->init.console_socket = console = console_connect(n->options->console_socket, err)) < 0)
+		return console;
+	if (c->process.terminal && !n->options->console_socket && (n->init.console_socket = console = terminal_offer(&n->terminal, &c->process, err)) < 0)
 		return console;
 	if ((r = ns_open(c, n->init.ns_fds, err)) < 0)
 		return r;
@@ -217,13 +222,14 @@ static void release(struct creation *n)
 		close(n->sync_fd);
 	if (n->cgroups.v2_fd >= 0)
 		close(n->cgroups.v2_fd);
+	terminal_close(&n->terminal);
 	seccomp_free(&n->filter);
 	config_free(&n->config);
 }
 
 int container_create(const struct container_options *o, struct rt_error *err)
 {
-	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1 };
+	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .terminal = TERMINAL_NONE };
 	int r = make_all(&n, true, err);
 	if (r < 0)
 		undo(&n);
@@ -231,9 +237,28 @@ int container_create(const struct container_options *o, struct rt_error *err)
 	return r;
 }
 
+/* The record knows the hooks only after a load; config.json has them under the same name. */
+static void run_poststart(const struct creation *n)
+{
+	struct state s = n->state;
+	s.doc = n->config.doc;
+	lifecycle_hooks(&s, HOOK_POSTSTART, STATUS_RUNNING);
+}
+
+static int attend(struct creation *n, int *status, struct rt_error *err)
+{
+	const struct container_options *o = n->options;
+	int r = terminal_is_offered(&n->terminal) ? terminal_proxy(&n->terminal, n->state.pid, status, err) : process_wait(n->state.pid, status, err);
+	if (r < 0 || o->keep)
+		return r;
+	struct container_options gone = *o;
+	gone.force = true;
+	return container_delete(&gone, err);
+}
+
 int container_run(const struct container_options *o, int *status, struct rt_error *err)
 {
-	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1 };
+	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .terminal = TERMINAL_NONE };
 	struct sync_message m;
 	sigset_t all;
 	sigfillset(&all);
@@ -243,16 +268,14 @@ int container_run(const struct container_options *o, int *status, struct rt_erro
 	int r = make_all(&n, false, err);
 	if (r == 0 && (r = sync_send(n.sync_fd, SYNC_GO, err)) == 0)
 		r = sync_receive(n.sync_fd, &m, err);
-	if (r == 0 && !o->detach) {
+	if (r < 0) {
+		undo(&n);
+	} else {
+		run_poststart(&n);
 		/* The record is open to others while the container runs. */
 		close(take_fd(&n.state_dir));
-		if ((r = process_wait(n.state.pid, status, err)) == 0) {
-			struct container_options gone = *o;
-			gone.force = true;
-			r = container_delete(&gone, err);
-		}
-	} else if (r < 0) {
-		undo(&n);
+		if (!o->detach)
+			r = attend(&n, status, err);
 	}
 	release(&n);
 	return r;

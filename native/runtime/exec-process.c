@@ -15,6 +15,7 @@
 #include "runtime/exec-join.h"
 #include "runtime/exec-spec.h"
 #include "runtime/freezer.h"
+#include "runtime/lifecycle.h"
 #include "runtime/process.h"
 #include "runtime/self.h"
 #include "runtime/state.h"
@@ -38,12 +39,9 @@ struct joining {
 static int load(struct joining *j, struct rt_error *err)
 {
 	const struct container_options *o = j->options;
-	int r = state_check_id(o->id, err);
-	if (r < 0)
-		return r;
-	cleanup_fd int dir = state_open(o->root, o->id, false, err);
-	if (dir < 0 || (r = state_load(dir, &j->state, err)) < 0)
-		return dir < 0 ? dir : r;
+	cleanup_fd int dir = container_open(o, false, &j->state, err);
+	if (dir < 0)
+		return dir;
 	enum status now = state_status(dir, &j->state);
 	if (now != STATUS_RUNNING && now != STATUS_CREATED)
 		return rt_fail(err, EINVAL, "cannot exec in a %s container: %s", status_name(now), o->id);
@@ -140,7 +138,7 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 	if (o->console_socket)
 		a.console_socket = console = console_connect(o->console_socket, err);
 	else if (c->process.terminal)
-		a.console_socket = console = terminal_offer(t, err);
+		a.console_socket = console = terminal_offer(t, &j->config.process, err);
 	if (c->process.terminal && console < 0) {
 		close(a.sync_fd);
 		return console;

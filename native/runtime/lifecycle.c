@@ -14,18 +14,14 @@
 #include "common/scope.h"
 #include "runtime/cgroups.h"
 #include "runtime/container.h"
+#include "runtime/lifecycle.h"
+#include "runtime/freezer.h"
 #include "runtime/hooks.h"
 #include "runtime/log.h"
 #include "runtime/state.h"
 #include "runtime/sync.h"
 
-static void state_free_scope(struct state *s)
-{
-	state_free(s);
-}
-#define cleanup_state __attribute__((cleanup(state_free_scope)))
-
-static int open_container(const struct container_options *o, bool exclusive, struct state *s, struct rt_error *err)
+int container_open(const struct container_options *o, bool exclusive, struct state *s, struct rt_error *err)
 {
 	int r = state_check_id(o->id, err);
 	if (r < 0)
@@ -52,7 +48,7 @@ void lifecycle_hooks(const struct state *s, enum hook_stage stage, enum status n
 int container_start(const struct container_options *o, struct rt_error *err)
 {
 	cleanup_state struct state s = { 0 };
-	cleanup_fd int dir = open_container(o, true, &s, err);
+	cleanup_fd int dir = container_open(o, true, &s, err);
 	if (dir < 0)
 		return dir;
 	enum status now = state_status(dir, &s);
@@ -77,11 +73,11 @@ int container_start(const struct container_options *o, struct rt_error *err)
 int container_state(const struct container_options *o, struct rt_error *err)
 {
 	cleanup_state struct state s = { 0 };
-	cleanup_fd int dir = open_container(o, false, &s, err);
+	cleanup_fd int dir = container_open(o, false, &s, err);
 	if (dir < 0)
 		return dir;
 	s.id = o->id;
-	cleanup_free char *text = state_to_json(&s, state_status(dir, &s));
+	cleanup_free char *text = state_to_json(&s, state_status_whole(dir, &s));
 	if (!text)
 		return rt_fail(err, ENOMEM, "state of %s", o->id);
 	if (printf("%s\n", text) < 0 || fflush(stdout) != 0)
@@ -89,10 +85,18 @@ int container_state(const struct container_options *o, struct rt_error *err)
 	return 0;
 }
 
+static int thaw(const struct state *s, struct rt_error *err)
+{
+	struct cg_layout layout;
+	if (!s->cgroups_path || cg_detect(&layout, err) < 0)
+		return -err->code;
+	return freezer_is_frozen(&layout, s->cgroups_path) ? freezer_set(&layout, s->cgroups_path, false, err) : 0;
+}
+
 int container_kill(const struct container_options *o, struct rt_error *err)
 {
 	cleanup_state struct state s = { 0 };
-	cleanup_fd int dir = open_container(o, true, &s, err);
+	cleanup_fd int dir = container_open(o, true, &s, err);
 	if (dir < 0)
 		return dir;
 	if (o->all && s.cgroups_path) {
@@ -109,7 +113,8 @@ int container_kill(const struct container_options *o, struct rt_error *err)
 		return rt_fail(err, fd, "open the process of %s", o->id);
 	if (syscall(SYS_pidfd_send_signal, fd, o->signal, NULL, 0) < 0)
 		return rt_fail_errno(err, "signal container %s", o->id);
-	return 0;
+	/* In a frozen v1 cgroup not even this signal is heard. */
+	return o->signal == SIGKILL ? thaw(&s, err) : 0;
 }
 
 /* First the container's process, with which a pid namespace ends; then whatever else is in the cgroup. */
@@ -120,6 +125,8 @@ static int kill_everything(const struct state *s, const struct cg_layout *layout
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 			return rt_fail_errno(err, "kill the container's process");
+		if (freezer_is_frozen(layout, s->cgroups_path) && freezer_set(layout, s->cgroups_path, false, err) < 0)
+			return -err->code;
 		if (retry_eintr(poll(&p, 1, CGROUPS_REMOVE_MS)) == 0)
 			return rt_fail(err, EBUSY, "the container's process does not die");
 	}
@@ -130,7 +137,7 @@ int container_delete(const struct container_options *o, struct rt_error *err)
 {
 	cleanup_state struct state s = { 0 };
 	int r;
-	cleanup_fd int dir = open_container(o, true, &s, err);
+	cleanup_fd int dir = container_open(o, true, &s, err);
 	if (dir == -ENOENT && o->force) {
 		*err = (struct rt_error){ 0 };
 		return 0;
@@ -139,7 +146,7 @@ int container_delete(const struct container_options *o, struct rt_error *err)
 		return dir;
 	enum status now = state_status(dir, &s);
 	if (now != STATUS_STOPPED && !o->force)
-		return rt_fail(err, EINVAL, "container %s is %s, not stopped", o->id, status_name(now));
+		return rt_fail(err, EINVAL, "container %s is %s, not stopped", o->id, status_name(state_status_whole(dir, &s)));
 	if (s.cgroups_path) {
 		struct cg_layout layout;
 		if ((r = cg_detect(&layout, err)) < 0 || (r = kill_everything(&s, &layout, err)) < 0 || (r = cgroups_remove(&layout, s.cgroups_path, err)) < 0)

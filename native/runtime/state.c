@@ -14,6 +14,7 @@
 
 #include "common/fs.h"
 #include "common/scope.h"
+#include "runtime/freezer.h"
 
 #define STATE_MAX_BYTES (4u << 20)
 
@@ -227,9 +228,19 @@ enum status state_status(int dir, const struct state *s)
 	return faccessat(dir, STATE_START_SOCKET, F_OK, 0) == 0 ? STATUS_CREATED : STATUS_RUNNING;
 }
 
+enum status state_status_whole(int dir, const struct state *s)
+{
+	struct rt_error ignored = { 0 };
+	struct cg_layout layout;
+	enum status now = state_status(dir, s);
+	if ((now == STATUS_CREATED || now == STATUS_RUNNING) && s->cgroups_path && cg_detect(&layout, &ignored) == 0 && freezer_is_frozen(&layout, s->cgroups_path))
+		return STATUS_PAUSED;
+	return now;
+}
+
 const char *status_name(enum status s)
 {
-	static const char *const names[] = { "creating", "created", "running", "stopped" };
+	static const char *const names[] = { "creating", "created", "running", "paused", "stopped" };
 	return names[s];
 }
 

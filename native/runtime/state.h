@@ -15,7 +15,7 @@
 
 #define STATE_START_SOCKET "start.sock"
 
-enum status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_STOPPED };
+enum status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_STOPPED };
 
 struct state {
 	const char *id, *bundle, *rootfs, *cgroups_path, *created, *oci_version;
@@ -43,18 +43,24 @@ must_check int state_save_config(int dir, const struct config *c, struct rt_erro
 must_check int state_load(int dir, struct state *out, struct rt_error *err);
 void state_free(struct state *s);
 
+/* By the process alone, which is cheap; never PAUSED. */
 enum status state_status(int dir, const struct state *s);
+/* The same, and PAUSED for a container whose cgroup is frozen. */
+enum status state_status_whole(int dir, const struct state *s);
 const char *status_name(enum status s);
 
 /* The OCI state (runtime-spec "State") as JSON, the caller's to free; NULL without memory. */
 char *state_to_json(const struct state *s, enum status now);
 
-/* Runs the poststart or poststop hooks of a loaded state; a failure is only a warning. */
-void lifecycle_hooks(const struct state *s, enum hook_stage stage, enum status now);
-
 /* Start time of a process; 0 when it is gone or a zombie. */
 uint64_t process_start_time(pid_t pid);
 /* A pidfd of the container's process, or -ESRCH when it has ended. */
 must_check int state_pidfd(const struct state *s);
+
+static inline void state_free_scope(struct state *s)
+{
+	state_free(s);
+}
+#define cleanup_state __attribute__((cleanup(state_free_scope)))
 
 #endif

@@ -18,9 +18,24 @@
 #define CHUNK 4096
 #define END_OF_INPUT 4 /* ^D */
 
-int terminal_offer(struct terminal *t, struct rt_error *err)
+/* A descriptor of the terminal this process runs in; -1 when stdio is none. */
+static int own_terminal(void)
 {
-	int fds[2];
+	for (int fd = 0; fd < 3; fd++) {
+		if (isatty(fd))
+			return fd;
+	}
+	return -1;
+}
+
+int terminal_offer(struct terminal *t, struct process_spec *p, struct rt_error *err)
+{
+	struct winsize size;
+	int fds[2], own = own_terminal();
+	if (!p->console_width && !p->console_height && own >= 0 && ioctl(own, TIOCGWINSZ, &size) == 0) {
+		p->console_width = size.ws_col;
+		p->console_height = size.ws_row;
+	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return rt_fail_errno(err, "create a socket pair");
 	t->socket = fds[0];
@@ -61,16 +76,6 @@ struct proxy {
 	char pending[CHUNK];     /* input that the terminal has not taken yet */
 	size_t first, count;
 };
-
-/* A descriptor of the terminal this process runs in; -1 when stdio is none. */
-static int own_terminal(void)
-{
-	for (int fd = 0; fd < 3; fd++) {
-		if (isatty(fd))
-			return fd;
-	}
-	return -1;
-}
 
 static void copy_size(int master)
 {
@@ -179,7 +184,6 @@ int terminal_proxy(struct terminal *t, pid_t pid, int *status, struct rt_error *
 	cleanup_fd int signals = signalfd(-1, &all, SFD_CLOEXEC);
 	if (signals < 0 || fcntl(master, F_SETFL, O_NONBLOCK) < 0)
 		return rt_fail_errno(err, "watch the terminal");
-	copy_size(master);
 	int own = isatty(STDIN_FILENO) ? STDIN_FILENO : -1;
 	bool is_raw = own >= 0 && tcgetattr(own, &saved) == 0;
 	if (is_raw) {

@@ -8,15 +8,18 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "common/error.h"
+#include "runtime/config.h"
 
 struct terminal {
 	int socket; /* on which the master comes; -1: nothing is offered */
 };
 #define TERMINAL_NONE { .socket = -1 }
 
-/* Makes the socket on which the container's side is to send the master (console.h), and returns its end of it. */
-must_check int terminal_offer(struct terminal *t, struct rt_error *err);
+/*
+ * Makes the socket on which the container's side is to send the master (console.h), and returns its end of it. A process that
+ * asks for no size gets that of the terminal this one runs in.
+ */
+must_check int terminal_offer(struct terminal *t, struct process_spec *p, struct rt_error *err);
 static inline bool terminal_is_offered(const struct terminal *t)
 {
 	return t->socket >= 0;

@@ -76,6 +76,20 @@ static bool find_user(const char *passwd, const char *name, size_t len, uint32_t
 	return false;
 }
 
+bool user_name(const char *passwd, uint32_t uid, char *out, size_t size)
+{
+	for (const char *p = passwd; *p;) {
+		struct field f[3];
+		uint32_t id;
+		if (split(&p, f, 3) == 3 && user_parse_id(f[2].at, f[2].len, &id) && id == uid && f[0].len && f[0].len < size) {
+			memcpy(out, f[0].at, f[0].len);
+			out[f[0].len] = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* name:password:gid:member,member */
 static bool find_group(const char *group, const char *name, size_t len, uint32_t *gid)
 {

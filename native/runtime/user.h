@@ -23,6 +23,9 @@ must_check int user_resolve(struct config *c, const char *text, int root, struct
 /* Whether the text names somebody rather than giving ids alone. */
 bool user_has_names(const char *text);
 
+/* Name of a user in the text of a passwd file; false when it has none. */
+bool user_name(const char *passwd, uint32_t uid, char *out, size_t size);
+
 /* A plain decimal id that names somebody, of len bytes. */
 bool user_parse_id(const char *text, size_t len, uint32_t *out);
 

@@ -384,6 +384,9 @@ static bool process_operation(const char *op)
 		long uid = next_number();
 		begin(op);
 		end(setuid((uid_t)uid) == 0);
+	} else if (!strcmp(op, "spin")) {
+		for (;;)
+			__asm__ volatile("" ::: "memory");
 	} else if (!strcmp(op, "window")) {
 		struct winsize w = { 0 };
 		bool ok = ioctl(0, TIOCGWINSZ, &w) == 0;
