@@ -73,8 +73,11 @@ static _Noreturn void child(const struct options *opt, enum oci_verb verb, int o
 	char log_path[PATH_MAX], pid_path[PATH_MAX];
 	snprintf(log_path, sizeof log_path, "%s/" OCI_LOG, opt->dir);
 	snprintf(pid_path, sizeof pid_path, "%s/" OCI_PID, opt->dir);
-	const char *argv[16] = { opt->runtime, "--root", opt->runtime_root, "--log", log_path, "--log-format", "json", oci_verb_name(verb) };
-	size_t n = 8;
+	const char *argv[16 + RUNTIME_ARGS_MAX] = { opt->runtime, "--root", opt->runtime_root, "--log", log_path, "--log-format", "json" };
+	size_t n = 7;
+	for (int i = 0; i < opt->runtime_arg_count; i++)
+		argv[n++] = opt->runtime_args[i];
+	argv[n++] = oci_verb_name(verb);
 	if (verb == OCI_CREATE) {
 		argv[n++] = "--bundle";
 		argv[n++] = opt->bundle;

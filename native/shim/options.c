@@ -65,6 +65,12 @@ int options_parse(int argc, char **argv, struct options *out, struct rt_error *e
 	};
 	for (int i = 1; i < argc; i += 2) {
 		size_t n = 0;
+		if (strcmp(argv[i], "--runtime-arg") == 0 && i + 1 < argc) {
+			if (out->runtime_arg_count == RUNTIME_ARGS_MAX)
+				return rt_fail(err, EINVAL, "--runtime-arg may be given %d times", RUNTIME_ARGS_MAX);
+			out->runtime_args[out->runtime_arg_count++] = argv[i + 1];
+			continue;
+		}
 		while (n < sizeof table / sizeof *table && strcmp(table[n].name, argv[i]) != 0)
 			n++;
 		if (n == sizeof table / sizeof *table)

@@ -6,10 +6,14 @@
 
 #include "common/error.h"
 
+#define RUNTIME_ARGS_MAX 8
+
 struct options {
 	const char *id;           /* of the container */
 	const char *runtime;      /* absolute path, or a name to find in PATH */
 	const char *runtime_root; /* absolute */
+	const char *runtime_args[RUNTIME_ARGS_MAX]; /* stand before the verb of each of its commands */
+	int runtime_arg_count;
 	const char *bundle;       /* absolute */
 	const char *dir;          /* absolute */
 	const char *cgroup;       /* as in linux.cgroupsPath */
@@ -21,7 +25,7 @@ struct options {
 };
 
 #define OPTIONS_USAGE                                                                                                  \
-	"usage: berth-shim --id ID --runtime PATH --runtime-root DIR --bundle DIR --dir DIR --cgroup CGROUPSPATH "         \
+	"usage: berth-shim --id ID --runtime PATH --runtime-root DIR [--runtime-arg ARG]... --bundle DIR --dir DIR --cgroup CGROUPSPATH "         \
 	"[--timeout-ms N] [--stop-grace-ms N] [--stop-signal N] [--log-max-bytes N] [--lease FILE]"
 
 /* Reads argv; strings point into it. EINVAL names the option at fault. */

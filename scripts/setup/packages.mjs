@@ -68,6 +68,8 @@ export const testPackages = [
   command('skopeo'),
   command('podman'),
   command('runc'),
+  command('crun'),
+  command('runsc'),
   command('prometheus'),
   command('qemu-system-x86', 'qemu-system-x86_64'),
   command('cpio'),

@@ -196,6 +196,18 @@ describe('the API', () => {
       await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { requireDigest: false });
     });
 
+    it('gives other runtimes to tenants that may use them alone', async () => {
+      expect((await submit({ runtimeClass: 'runsc' })).json).toMatchObject({
+        code: 'featureNotAllowed',
+        errors: [{ field: 'runtimeClass', message: expect.stringContaining('runtime:runsc') }],
+      });
+      await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { features: ['runtime:runsc'] });
+      expect((await submit({ runtimeClass: 'runc' })).json.code).toBe('featureNotAllowed');
+      expect((await submit({ runtimeClass: 'runsc' })).json).toMatchObject({ spec: { runtimeClass: 'runsc' } });
+      expect((await submit({})).json).toMatchObject({ spec: { runtimeClass: 'berth' } });
+      await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { features: [] });
+    });
+
     it("answers another tenant's image exactly as an unknown one", async () => {
       const other = await service.tenant();
       const [theirs, nobodys] = await Promise.all([other.image, other.image.replace('app', 'none')].map((image) => submit({ image })));

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -9,6 +9,7 @@ import type { NodeServices } from './attempts/node-services.js';
 import { timedExecutors } from './attempts/timed-executors.js';
 import type { AgentConfig } from './config.js';
 import { claimDirectory } from './host/claim-directory.js';
+import { probeSnapshots } from './host/probe-snapshots.js';
 import type { RegistryImageSource } from './images/registry-image-source.js';
 import { ControlChannel, type ControlPeer } from './link/control-channel.js';
 import { obtainCredential } from './link/credential.js';
@@ -16,6 +17,7 @@ import { serveMetrics } from './metrics-server.js';
 import { openNode } from './open-node.js';
 import { findAttempts } from './recovery/find-attempts.js';
 import { leftovers, removeCgroupParents, removeLeftovers } from './recovery/leftovers.js';
+import { probeRuntimes } from './runtimes/probe-runtimes.js';
 import { agentVersion } from './version.js';
 
 /** A clean stop that takes the containers along gives each so long before SIGKILL, and all of it so long. */
@@ -36,6 +38,8 @@ export class Agent {
   /** Joins where it must, takes up what an earlier agent left, and connects. Throws when this machine cannot hold containers as promised. */
   static async start(config: AgentConfig, log: Logger, signal: AbortSignal): Promise<Agent> {
     await mkdir(join(config.directory, 'containers'), { recursive: true, mode: 0o700 });
+    // Others may pass through, to a mount point that is theirs; what is inside is closed to them, each thing by itself.
+    for (const path of [config.directory, join(config.directory, 'containers')]) await chmod(path, 0o711);
     const release = await claimDirectory(config.directory);
     const credential = await obtainCredential({
       path: join(config.directory, 'credential.json'),
@@ -51,12 +55,14 @@ export class Agent {
       containers: () => countContainers(table),
       linked: () => control?.state === 'up',
     });
+    await probeSnapshots(node.snapshotter, config.directory);
     table = await takeUp(node, log);
+    const features = await probeRuntimes(node, log);
 
     control = new ControlChannel({
       url: config.url,
       credential: credential.credential,
-      peer: peerOf(config, node, table, images),
+      peer: peerOf(config, node, table, images, features),
       spool: node.spool,
       stopPage: node.stopPage,
       nowNs: node.nowNs,
@@ -71,7 +77,7 @@ export class Agent {
     });
     control.start();
     node.shipper.start();
-    log.info({ found: running.attempts.length, cgroupMode: node.host.cgroupMode }, 'the agent has started');
+    log.info({ found: running.attempts.length, cgroupMode: node.host.cgroupMode, features }, 'the agent has started');
     return new Agent(config, node, table, control, pages, release);
   }
 
@@ -104,7 +110,13 @@ async function takeUp(node: NodeServices, log: Logger): Promise<AttemptTable> {
   return table;
 }
 
-function peerOf(config: AgentConfig, { host }: NodeServices, table: AttemptTable, images: RegistryImageSource): ControlPeer {
+function peerOf(
+  config: AgentConfig,
+  { host }: NodeServices,
+  table: AttemptTable,
+  images: RegistryImageSource,
+  features: readonly string[],
+): ControlPeer {
   let toldLayers = '';
   return {
     hello: {
@@ -114,6 +126,7 @@ function peerOf(config: AgentConfig, { host }: NodeServices, table: AttemptTable
       cgroupMode: host.cgroupMode,
       cpuMillis: config.cpuMillis ?? host.cpuMillis,
       memoryBytes: config.memoryBytes ?? host.memoryBytes,
+      features: [...features],
     },
     holds: () => table.holds(),
     changedLayers: () => {

@@ -1,7 +1,9 @@
 import { homedir, hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { RuntimeClass } from '@berth/core';
 import { z } from 'zod';
+import { findRuntimes } from './runtimes/node-runtimes.js';
 
 /** What an agent needs to know before it starts. Paths are absolute. */
 export interface AgentConfig {
@@ -20,6 +22,8 @@ export interface AgentConfig {
   readonly nativeDir: string;
   /** The OCI runtime. */
   readonly runtimeProgram: string;
+  /** Further OCI runtimes that runs may ask for, by their class. */
+  readonly runtimes: ReadonlyMap<RuntimeClass, string>;
   /** 0 picks a free one. */
   readonly metricsPort: number;
   /** Whether a clean stop takes the containers along. */
@@ -51,6 +55,7 @@ const schema = z.object({
   BERTH_NODE_MEMORY_BYTES: count,
   BERTH_NATIVE_DIR: z.string().min(1).optional(),
   BERTH_OCI_RUNTIME: z.string().min(1).optional(),
+  BERTH_RUNTIME_CLASSES: z.string().min(1).optional(),
   BERTH_LOG_LEVEL: z.string().default('info'),
 });
 
@@ -72,9 +77,18 @@ export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
     runDirectory: resolve(set.BERTH_AGENT_RUN_DIR),
     nativeDir,
     runtimeProgram: set.BERTH_OCI_RUNTIME ?? join(nativeDir, 'berth-runtime'),
+    runtimes: furtherRuntimes(set.BERTH_RUNTIME_CLASSES, env.PATH ?? ''),
     metricsPort: set.BERTH_AGENT_METRICS_PORT,
     stopContainers: set.BERTH_AGENT_STOP_CONTAINERS === '1',
     logMaxBytes: set.BERTH_AGENT_LOG_MAX_BYTES,
     logLevel: set.BERTH_LOG_LEVEL,
   };
+}
+
+function furtherRuntimes(choice: string | undefined, path: string): ReadonlyMap<RuntimeClass, string> {
+  try {
+    return findRuntimes(choice, path);
+  } catch (error) {
+    throw new Error(`BERTH_RUNTIME_CLASSES: ${(error as Error).message}`, { cause: error });
+  }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { ContentStore, OverlaySnapshotter } from '@berth/image';
-import { CliContainerRuntime, SpawnShimLauncher } from '@berth/runtime';
+import { SpawnShimLauncher } from '@berth/runtime';
 import type { Logger } from 'pino';
 import type { NodeServices } from './attempts/node-services.js';
 import type { AgentConfig } from './config.js';
@@ -12,6 +12,7 @@ import type { NodeCredential } from './link/credential.js';
 import { LogShipper } from './logs/log-shipper.js';
 import { AgentMetrics, type MetricSources } from './metrics.js';
 import { ReportSpool } from './reports/report-spool.js';
+import { nodeRuntimes } from './runtimes/node-runtimes.js';
 import { IdSlots } from './sandbox/id-slots.js';
 import { loadSeccompProfile } from './sandbox/seccomp-profile.js';
 
@@ -51,13 +52,10 @@ export async function openNode(
   });
   // Several agents may share a machine, its cgroups and its run directory.
   const name = nodeId.slice(-8);
-  const runtimeRoot = join(config.runDirectory, 'runtime', name);
   const node: NodeServices = {
     paths: {
       containers: join(config.directory, 'containers'),
-      runtimeRoot,
       cgroupParent: `/berth/${name}`,
-      runtimeProgram: config.runtimeProgram,
       initProgram: join(config.nativeDir, 'berth-init'),
     },
     bootId: boot,
@@ -70,7 +68,10 @@ export async function openNode(
     images,
     snapshotter: new OverlaySnapshotter(join(config.directory, 'snapshots'), layerProgram),
     launcher: new SpawnShimLauncher(join(config.nativeDir, 'berth-shim')),
-    runtime: new CliContainerRuntime(config.runtimeProgram, runtimeRoot),
+    runtimes: nodeRuntimes(
+      Object.assign(new Map(config.runtimes), { default: config.runtimeProgram }),
+      join(config.runDirectory, 'runtime', name),
+    ),
     stopPage: await StopPage.open(config.directory, boot),
     metrics,
     nowNs: bootTimeNs,

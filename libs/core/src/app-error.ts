@@ -10,6 +10,7 @@ export const appErrorCodes = [
   'forbidden',
   'quotaNeverFits',
   'tagNotAllowed',
+  'featureNotAllowed',
   'notFound',
   'methodNotAllowed',
   'conflict',

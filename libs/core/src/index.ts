@@ -1,5 +1,6 @@
 export * from './app-error.js';
 export * from './digest.js';
+export * from './features.js';
 export * from './ids.js';
 export * from './image-reference.js';
 export * from './oci/index.js';

@@ -8,6 +8,7 @@ const node = fc.record({
   cpuMillis: fc.integer({ min: 0, max: 4000 }),
   memoryBytes: fc.integer({ min: 0, max: 4000 }),
   usedShare: fc.integer({ min: 0, max: 100 }),
+  features: fc.subarray(['runtime:runc', 'runtime:runsc']),
 });
 const fleet: fc.Arbitrary<Fleet> = fc.array(node, { maxLength: 8 }).map((nodes) => ({
   nodes: nodes.map(({ usedShare, ...rest }, i) => ({
@@ -21,13 +22,20 @@ const fleet: fc.Arbitrary<Fleet> = fc.array(node, { maxLength: 8 }).map((nodes) 
   })),
 }));
 const runs: fc.Arbitrary<PlacementRequest[]> = fc
-  .array(fc.record({ cpuMillis: fc.integer({ min: 1, max: 2000 }), memoryBytes: fc.integer({ min: 1, max: 2000 }) }), { maxLength: 20 })
+  .array(
+    fc.record({
+      cpuMillis: fc.integer({ min: 1, max: 2000 }),
+      memoryBytes: fc.integer({ min: 1, max: 2000 }),
+      needs: fc.subarray(['runtime:runc', 'runtime:runsc']),
+    }),
+    { maxLength: 20 },
+  )
   .map((requests) => requests.map((request, i) => ({ runId: `run_${i}`, ...request })));
 
 const policy = fc.constantFrom<PlacementPolicy>('spread', 'pack');
 
 function ready(id: string, cpuMillis: number, memoryBytes: number, used = 0): FleetNode {
-  return { id, state: 'ready', cpuMillis, memoryBytes, reserved: { cpuMillis: used, memoryBytes: used, runs: 0 } };
+  return { id, state: 'ready', cpuMillis, memoryBytes, reserved: { cpuMillis: used, memoryBytes: used, runs: 0 }, features: [] };
 }
 
 describe('placement', () => {
@@ -41,6 +49,7 @@ describe('placement', () => {
           const here = requests.filter((run) => placements.some((p) => p.runId === run.runId && p.nodeId === target.id));
           if (here.length === 0) continue;
           expect(target.state).toBe('ready');
+          for (const run of here) expect(target.features).toEqual(expect.arrayContaining([...run.needs]));
           expect(target.reserved.cpuMillis + sum(here, 'cpuMillis')).toBeLessThanOrEqual(target.cpuMillis);
           expect(target.reserved.memoryBytes + sum(here, 'memoryBytes')).toBeLessThanOrEqual(target.memoryBytes);
         }
@@ -57,7 +66,8 @@ describe('placement', () => {
           (n) =>
             n.state === 'ready' &&
             n.cpuMillis - n.reserved.cpuMillis >= first.cpuMillis &&
-            n.memoryBytes - n.reserved.memoryBytes >= first.memoryBytes,
+            n.memoryBytes - n.reserved.memoryBytes >= first.memoryBytes &&
+            first.needs.every((need) => n.features.includes(need)),
         );
         expect(place(view, requests, by).placements.some((p) => p.runId === first.runId)).toBe(hasRoom);
       }),
@@ -80,7 +90,7 @@ describe('placement', () => {
     ['spread', 'prefers the emptier of two nodes until both are as full', ['node_a', 'node_b']],
   ] as const)('by "%s" %s', (by, _, expected) => {
     const view = { nodes: [ready('node_a', 1000, 1000), ready('node_b', 1000, 1000, 300)] };
-    const request = { cpuMillis: 400, memoryBytes: 400 };
+    const request = { cpuMillis: 400, memoryBytes: 400, needs: [] };
     const { placements } = place(
       view,
       [
@@ -98,7 +108,7 @@ describe('placement', () => {
     };
     const { placements, unplaced } = place(
       view,
-      [1, 2, 3].map((i) => ({ runId: `run_${i}`, cpuMillis: 500, memoryBytes: 100 })),
+      [1, 2, 3].map((i) => ({ runId: `run_${i}`, cpuMillis: 500, memoryBytes: 100, needs: [] })),
       'spread',
     );
     expect(placements.map((p) => p.nodeId)).toEqual(['node_small', 'node_small']);
@@ -114,8 +124,17 @@ describe('placement', () => {
     [[ready('node_a', 1000, 9000, 1)], 'cpuMillis: no node has enough free'],
     [[ready('node_a', 9000, 1000, 1)], 'memoryBytes: no node has enough free'],
   ])('names the exhausted dimension (%#)', (nodes, reason) => {
-    const { unplaced } = place({ nodes }, [{ runId: 'run_1', cpuMillis: 1000, memoryBytes: 1000 }], 'spread');
+    const { unplaced } = place({ nodes }, [{ runId: 'run_1', cpuMillis: 1000, memoryBytes: 1000, needs: [] }], 'spread');
     expect(unplaced).toEqual([{ runId: 'run_1', reason }]);
+  });
+
+  it('names what no node offers, and looks only at the room of those that do', () => {
+    const nodes = [ready('node_a', 9000, 9000), { ...ready('node_b', 1000, 1000, 1), features: ['runtime:runc'] }];
+    const run = { runId: 'run_1', cpuMillis: 1000, memoryBytes: 10 };
+    const reasonFor = (needs: string[]) => place({ nodes }, [{ ...run, needs }], 'spread').unplaced[0]?.reason;
+    expect(reasonFor(['runtime:runsc'])).toBe('runtime:runsc: no ready node offers it');
+    expect(reasonFor(['runtime:runc'])).toBe('cpuMillis: no node has enough free');
+    expect(reasonFor([])).toBeUndefined();
   });
 
   it('scores a full node highest and an empty one lowest', () => {

@@ -11,6 +11,8 @@ export interface FleetNode {
   readonly cpuMillis: number;
   readonly memoryBytes: number;
   readonly reserved: { readonly cpuMillis: number; readonly memoryBytes: number; readonly runs: number };
+  /** What works there beyond the ordinary. */
+  readonly features: readonly string[];
 }
 
 /** One immutable view of all nodes. */
@@ -22,6 +24,8 @@ export interface PlacementRequest {
   readonly runId: string;
   readonly cpuMillis: number;
   readonly memoryBytes: number;
+  /** Features that its node must have. */
+  readonly needs: readonly string[];
 }
 export interface Placement {
   readonly runId: string;
@@ -94,6 +98,7 @@ function bestRoom(rooms: readonly Room[], run: PlacementRequest, policy: Placeme
   let best: Room | null = null;
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const room of rooms) {
+    if (!offers(room, run)) continue;
     if (room.cpuMillis < run.cpuMillis || room.memoryBytes < run.memoryBytes) continue;
     const fit = fitScore(room.node, { cpuMillis: room.cpuMillis - run.cpuMillis, memoryBytes: room.memoryBytes - run.memoryBytes });
     const score = policy === 'pack' ? fit : -fit;
@@ -105,9 +110,15 @@ function bestRoom(rooms: readonly Room[], run: PlacementRequest, policy: Placeme
   return best;
 }
 
+function offers({ node }: Room, run: PlacementRequest): boolean {
+  return run.needs.every((need) => node.features.includes(need));
+}
+
 /** The dimension that most often stands in the way; a run that exceeds every node's whole capacity is told so, since waiting cannot help it. */
-function refusal(rooms: readonly Room[], run: PlacementRequest): string {
-  if (rooms.length === 0) return 'no node is ready';
+function refusal(ready: readonly Room[], run: PlacementRequest): string {
+  if (ready.length === 0) return 'no node is ready';
+  const rooms = ready.filter((room) => offers(room, run));
+  if (rooms.length === 0) return `${run.needs.join(' and ')}: no ready node offers it`;
   if (rooms.every(({ node }) => node.cpuMillis < run.cpuMillis)) return 'cpuMillis: no ready node is large enough';
   if (rooms.every(({ node }) => node.memoryBytes < run.memoryBytes)) return 'memoryBytes: no ready node is large enough';
   if (rooms.every(({ node }) => node.cpuMillis < run.cpuMillis || node.memoryBytes < run.memoryBytes)) {

@@ -10,10 +10,14 @@ const states: readonly string[] = ['creating', 'created', 'running', 'stopped'];
 
 /** Drives a runtime that has runc's command line: berth-runtime, runc, crun, runsc. */
 export class CliContainerRuntime extends ContainerRuntime {
-  /** `program` is an absolute path or a name on PATH; `root` is where it keeps its state, and lists exactly this object's containers. */
+  /**
+   * `program` is an absolute path or a name on PATH; `root` is where it keeps its state, and lists exactly this object's containers; `globalArguments`
+   * stand before each verb.
+   */
   constructor(
     readonly program: string,
     readonly root: string,
+    private readonly globalArguments: readonly string[] = [],
   ) {
     super();
   }
@@ -24,7 +28,7 @@ export class CliContainerRuntime extends ContainerRuntime {
     const folder = await mkdtemp(join(tmpdir(), 'berth-runtime-log-'));
     const log = join(folder, 'log');
     try {
-      const child = spawn(this.program, ['--root', this.root, '--log', log, '--log-format', 'json', 'create', '--bundle', bundle, id], {
+      const child = spawn(this.program, [...this.leading, '--log', log, '--log-format', 'json', 'create', '--bundle', bundle, id], {
         cwd: '/',
         env: { PATH: process.env.PATH },
         stdio: 'ignore',
@@ -46,10 +50,12 @@ export class CliContainerRuntime extends ContainerRuntime {
     await this.command(['start', id]);
   }
 
-  /** Each container of runc, crun and berth-runtime is a folder of their root: no process has to be started for this. */
+  /** Each container is a folder of the root, or with gVisor a file `ID_sandbox:SANDBOX.state`: no process has to be started for this. */
   override async list(): Promise<readonly string[]> {
     try {
-      return (await readdir(this.root, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+      const entries = await readdir(this.root, { withFileTypes: true });
+      const files = entries.filter((entry) => entry.isFile()).map((entry) => /^(.+)_sandbox:.+\.state$/.exec(entry.name)?.[1]);
+      return [...entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name), ...files.filter((id) => id !== undefined)];
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw error;
@@ -76,11 +82,15 @@ export class CliContainerRuntime extends ContainerRuntime {
     await this.command(['delete', ...(options.force ? ['--force'] : []), id]);
   }
 
+  private get leading(): string[] {
+    return ['--root', this.root, ...this.globalArguments];
+  }
+
   private command(args: readonly string[]): Promise<string> {
     return new Promise((resolve, reject) => {
       execFile(
         this.program,
-        ['--root', this.root, ...args],
+        [...this.leading, ...args],
         { cwd: '/', env: { PATH: process.env.PATH }, timeout: commandTimeoutMs, killSignal: 'SIGKILL', maxBuffer: 4 * 1024 * 1024 },
         (error, stdout, stderr) => {
           if (error === null) resolve(stdout);

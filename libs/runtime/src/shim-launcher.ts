@@ -4,6 +4,8 @@ export interface ShimLaunch {
   /** Absolute path of the OCI runtime, and where it keeps its state. */
   readonly runtime: string;
   readonly runtimeRoot: string;
+  /** What stands before the verb on the runtime's command line. */
+  readonly runtimeArguments: readonly string[];
   readonly bundle: string;
   /** An empty directory, 0700, for the shim's files. */
   readonly directory: string;

@@ -6,6 +6,7 @@ const launch: ShimLaunch = {
   id: 'a',
   runtime: '/r',
   runtimeRoot: '/root',
+  runtimeArguments: [],
   bundle: '/b',
   directory: '/d',
   cgroupsPath: '/berth/a',
@@ -20,6 +21,9 @@ describe('launching a shim', () => {
   it('has the command line that the shim reads', () => {
     expect(shimArguments(launch).join(' ')).toBe(
       '--id a --runtime /r --runtime-root /root --bundle /b --dir /d --cgroup /berth/a --timeout-ms 1000 --stop-grace-ms 500 --stop-signal 15 --log-max-bytes 4096',
+    );
+    expect(shimArguments({ ...launch, runtimeArguments: ['--a=1', '--b'] }).join(' ')).toContain(
+      '--runtime-arg --a=1 --runtime-arg --b --bundle',
     );
     expect(shimArguments({ ...launch, leaseFile: '/lease' }).slice(-2)).toEqual(['--lease', '/lease']);
   });

@@ -60,6 +60,7 @@ export function shimArguments(launch: ShimLaunch): string[] {
     ...['--id', launch.id],
     ...['--runtime', launch.runtime],
     ...['--runtime-root', launch.runtimeRoot],
+    ...launch.runtimeArguments.flatMap((argument) => ['--runtime-arg', argument]),
     ...['--bundle', launch.bundle],
     ...['--dir', launch.directory],
     ...['--cgroup', launch.cgroupsPath],

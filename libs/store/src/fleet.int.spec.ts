@@ -119,6 +119,19 @@ describe('placement', () => {
     expect((await fixture.schedule(5)).has(small.id)).toBe(true);
   });
 
+  it('puts runs only where all that they need is offered, and lets nothing wait behind those that need what nobody has', async () => {
+    const tenant = await fixture.tenant();
+    await fixture.node(9000);
+    const other = await fixture.node(1000, 4096 * MiB, ['runtime:runsc']);
+    for (let i = 0; i < 5; i++) await fixture.created(tenant, { priority: 90, needs: ['runtime:crun'] });
+    const special = await fixture.created(tenant, { needs: ['runtime:runsc'] });
+    const ordinary = await fixture.created(tenant);
+    const placed = await fixture.schedule(3);
+    expect(placed.get(special.id)?.nodeId).toBe(other.id);
+    expect(placed.has(ordinary.id)).toBe(true);
+    expect(placed.size).toBe(2);
+  });
+
   it('commits only what still holds, when two schedulers decide alike at the same time', async () => {
     const tenant = await fixture.tenant();
     const node = await fixture.node(300, 4096 * MiB);

@@ -17,6 +17,8 @@ export interface TenantRow {
   quota: QuotaRow;
   used: QuotaRow;
   requireDigest: boolean;
+  /** What its runs may ask for beyond the ordinary. */
+  features: string[];
   createdAt: Date;
 }
 export interface ApiKeyRow {
@@ -39,6 +41,8 @@ export interface NodeRow {
   kernel: string;
   architecture: string;
   cgroupMode: 'v1' | 'v2' | 'hybrid';
+  /** What works there beyond the ordinary. */
+  features: string[];
   lastHeartbeatAt: Date | null;
   createdAt: Date;
 }
@@ -100,14 +104,14 @@ export interface LeaseRow {
 
 export abstract class TenantStore {
   /** Refuses a taken name with `conflict`. */
-  abstract create(input: { name: string; quota: QuotaRow; requireDigest: boolean }): Promise<TenantRow>;
+  abstract create(input: { name: string; quota: QuotaRow; requireDigest: boolean; features?: readonly string[] }): Promise<TenantRow>;
   abstract list(): Promise<TenantRow[]>;
   abstract find(id: string): Promise<TenantRow | null>;
   abstract findByName(name: string): Promise<TenantRow | null>;
   /** A raised quota admits waiting runs in the same transaction; returns the ids that became admitted. */
   abstract update(
     id: string,
-    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean },
+    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[] },
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null>;
   /** Every tenant's used beside the sum of the reservations held; a difference is a bug. */
   abstract recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]>;
@@ -135,6 +139,7 @@ export abstract class NodeStore {
       kernel: string;
       architecture: string;
       cgroupMode: 'v1' | 'v2' | 'hybrid';
+      features: readonly string[];
     },
     now: Date,
   ): Promise<void>;
@@ -160,6 +165,8 @@ export interface AdmitInput {
   priority: number;
   maxAttempts: number;
   labels: Record<string, string>;
+  /** Features that its node must have; absent: none. */
+  needs?: readonly string[];
   now: Date;
 }
 export type AdmitOutcome =
@@ -232,6 +239,7 @@ export abstract class RunStore {
       createdAt: Date;
       digest: string;
       attempt: number;
+      needs: string[];
     }[];
   }>;
   /** Commits those that still hold (run queued, node ready with room); raises the epoch; records why the unplaced wait. Returns what was placed. */

@@ -18,6 +18,7 @@ export function tenantRow(tenant: StoredTenant): TenantRow {
     quota: { concurrentRuns: tenant.quotaConcurrentRuns, cpuMillis: tenant.quotaCpuMillis, memoryBytes: Number(tenant.quotaMemoryBytes) },
     used: { concurrentRuns: tenant.usedConcurrentRuns, cpuMillis: tenant.usedCpuMillis, memoryBytes: Number(tenant.usedMemoryBytes) },
     requireDigest: tenant.requireDigest,
+    features: tenant.features,
     createdAt: tenant.createdAt,
   };
 }
@@ -45,6 +46,7 @@ export function nodeRow(node: StoredNode): NodeRow {
     kernel: node.kernel,
     architecture: node.architecture,
     cgroupMode: node.cgroupMode as NodeRow['cgroupMode'],
+    features: node.features,
     lastHeartbeatAt: node.lastHeartbeatAt,
     createdAt: node.createdAt,
   };

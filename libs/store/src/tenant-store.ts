@@ -17,7 +17,12 @@ export class PrismaTenantStore extends TenantStore {
     super();
   }
 
-  override async create(input: { name: string; quota: QuotaRow; requireDigest: boolean }): Promise<TenantRow> {
+  override async create(input: {
+    name: string;
+    quota: QuotaRow;
+    requireDigest: boolean;
+    features?: readonly string[];
+  }): Promise<TenantRow> {
     const createdAt = new Date();
     try {
       const tenant = await this.prisma.tenant.create({
@@ -28,6 +33,7 @@ export class PrismaTenantStore extends TenantStore {
           quotaCpuMillis: input.quota.cpuMillis,
           quotaMemoryBytes: input.quota.memoryBytes,
           requireDigest: input.requireDigest,
+          features: [...(input.features ?? [])],
           createdAt,
         },
       });
@@ -55,7 +61,7 @@ export class PrismaTenantStore extends TenantStore {
 
   override async update(
     id: string,
-    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean },
+    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[] },
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null> {
     const { concurrentRuns, cpuMillis, memoryBytes } = change.quota ?? {};
     const admitted = await retryOnDeadlock(() =>
@@ -64,9 +70,10 @@ export class PrismaTenantStore extends TenantStore {
         await client.query(
           `UPDATE tenants SET
              quota_concurrent_runs = coalesce($2, quota_concurrent_runs), quota_cpu_millis = coalesce($3, quota_cpu_millis),
-             quota_memory_bytes = coalesce($4, quota_memory_bytes), require_digest = coalesce($5, require_digest)
+             quota_memory_bytes = coalesce($4, quota_memory_bytes), require_digest = coalesce($5, require_digest),
+             features = coalesce($6, features)
            WHERE id = $1`,
-          [id, concurrentRuns ?? null, cpuMillis ?? null, memoryBytes ?? null, change.requireDigest ?? null],
+          [id, concurrentRuns ?? null, cpuMillis ?? null, memoryBytes ?? null, change.requireDigest ?? null, change.features ?? null],
         );
         return admitWaiting(client, [id], new Date());
       }),

@@ -54,13 +54,14 @@ export class StoreFixture {
   }
 
   /** A node that has joined and said what it offers. */
-  async node(cpuMillis = 4000, memoryBytes = 4096 * MiB): Promise<NodeRow> {
+  async node(cpuMillis = 4000, memoryBytes = 4096 * MiB, features: string[] = []): Promise<NodeRow> {
     const tokenHash = randomBytes(32).toString('hex');
     const now = new Date();
     await this.store.nodes.createJoinToken({ hash: tokenHash, expiresAt: new Date(now.getTime() + 60_000), uses: 1 });
     const node = await this.store.nodes.join({ tokenHash, credentialHash: randomBytes(32).toString('hex'), name: 'node', now });
     if (node === null) throw new Error('the join token was refused');
-    const facts = { cpuMillis, memoryBytes, agentVersion: '0', kernel: '6.1', architecture: 'amd64', cgroupMode: 'v2' as const };
+    const system = { agentVersion: '0', kernel: '6.1', architecture: 'amd64', cgroupMode: 'v2' as const };
+    const facts = { cpuMillis, memoryBytes, ...system, features };
     await this.store.nodes.connected(node.id, facts, now);
     return { ...node, ...facts, state: 'ready' };
   }

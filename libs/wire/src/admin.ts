@@ -1,3 +1,4 @@
+import { features } from '@berth/core';
 import { z } from 'zod';
 import { keyId, nodeId, tenantId, tenantName, timestamp } from './primitives.js';
 
@@ -9,18 +10,22 @@ export const quota = z.strictObject({
 });
 export type Quota = z.infer<typeof quota>;
 
+const featureList = z.array(z.enum(features)).max(features.length);
+
 export const createTenantRequest = z.strictObject({
   name: tenantName,
   quota: quota.partial().optional(),
   requireDigest: z.boolean().optional(),
+  features: featureList.optional(),
 });
-export const updateTenantRequest = z.strictObject({ quota: quota.partial().optional(), requireDigest: z.boolean().optional() });
+export const updateTenantRequest = createTenantRequest.omit({ name: true });
 export const tenant = z.object({
   id: tenantId,
   name: tenantName,
   quota,
   used: quota,
   requireDigest: z.boolean().describe('Refuse tags: runs must name a digest'),
+  features: featureList.describe('What its runs may ask for beyond the ordinary'),
   createdAt: timestamp,
 });
 export type Tenant = z.infer<typeof tenant>;
@@ -59,6 +64,7 @@ export const node = z.object({
   agentVersion: z.string(),
   kernel: z.string(),
   cgroupMode: z.enum(['v1', 'v2', 'hybrid']),
+  features: z.array(z.string()).describe('What works there beyond the ordinary'),
   lastHeartbeatAt: timestamp.nullable(),
   createdAt: timestamp,
 });

@@ -55,6 +55,7 @@ export const agentMessage = z.discriminatedUnion('type', [
     cgroupMode: z.enum(['v1', 'v2', 'hybrid']),
     cpuMillis: z.int(),
     memoryBytes: z.int(),
+    features: z.array(z.string().max(64)).max(32).default([]).describe('What works there beyond the ordinary'),
     holds: z.array(lease),
   }),
   z.object({ type: z.literal('heartbeat'), sequence: z.int(), holds: z.array(lease), layers: z.array(digest).optional() }),

@@ -10,6 +10,7 @@ export const problemCodes = {
   forbidden: { status: 403, title: 'The key may not do this' },
   quotaNeverFits: { status: 403, title: 'The request can never fit the quota' },
   tagNotAllowed: { status: 403, title: 'This tenant must name images by digest' },
+  featureNotAllowed: { status: 403, title: 'This tenant may not use what the request asks for' },
   notFound: { status: 404, title: 'There is no such thing' },
   methodNotAllowed: { status: 405, title: 'The method is not allowed here' },
   conflict: { status: 409, title: 'The request conflicts with what is there' },

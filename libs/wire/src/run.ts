@@ -1,3 +1,4 @@
+import { runtimeClasses } from '@berth/core';
 import { z } from 'zod';
 import { imageText, label, runId, text, timestamp } from './primitives.js';
 
@@ -66,6 +67,7 @@ export const createRunRequest = z.strictObject({
   readOnlyRootfs: z.boolean().optional(),
   init: z.boolean().optional().describe('Run under an init that reaps orphans and forwards signals'),
   network: z.enum(['none']).optional().describe('Loopback only; other networks are refused until the operator can offer them'),
+  runtimeClass: z.enum(runtimeClasses).optional().describe("The OCI runtime; others than Berth's own need the operator's leave"),
   timeoutMs: z
     .int()
     .min(100)
@@ -96,7 +98,11 @@ export const runSpec = createRunRequest
     priority: true,
     labels: true,
   })
-  .extend({ resources });
+  .extend({
+    resources,
+    // Runs of before there was a choice had this one.
+    runtimeClass: z.enum(runtimeClasses).default('berth'),
+  });
 export type RunSpec = z.infer<typeof runSpec>;
 
 /** Why a run did not succeed. `user`: the container's own doing; `platform`: ours. */

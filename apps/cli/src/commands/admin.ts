@@ -1,3 +1,4 @@
+import { type Feature, features } from '@berth/core';
 import { createdKey, joinToken, keyList, node, nodeList, type Quota, type Tenant, tenant, tenantList } from '@berth/wire';
 import type { ApiClient } from '../api/api-client.js';
 import { type Command, defineCommand, print, takeOperands, type Values } from '../command.js';
@@ -13,6 +14,7 @@ const quotaFlags = {
   cpus: { type: 'string', value: 'NUMBER', description: 'Quota: cpus reserved at a time' },
   memory: { type: 'string', short: 'm', value: 'SIZE', description: 'Quota: memory reserved at a time' },
   'require-digest': { type: 'string', value: 'yes|no', description: 'Refuse tags: runs must name images by digest' },
+  features: { type: 'string', value: 'LIST', description: `What runs may ask for: any of ${features.join(', ')}, or none` },
 } as const;
 
 export const quota = defineCommand({
@@ -216,7 +218,7 @@ export const adminCommands: readonly Command[] = [
   joinTokenCreate,
 ];
 
-function policyOf(values: Values<typeof quotaFlags>): { quota?: Partial<Quota>; requireDigest?: boolean } {
+function policyOf(values: Values<typeof quotaFlags>): { quota?: Partial<Quota>; requireDigest?: boolean; features?: Feature[] } {
   const asked: Partial<Quota> = {
     ...(values.runs === undefined ? {} : { concurrentRuns: parseWhole(values.runs, '--runs') }),
     ...(values.cpus === undefined ? {} : { cpuMillis: parseCpus(values.cpus, '--cpus') }),
@@ -228,7 +230,17 @@ function policyOf(values: Values<typeof quotaFlags>): { quota?: Partial<Quota>; 
   return {
     ...(Object.keys(asked).length === 0 ? {} : { quota: asked }),
     ...(requireDigest === undefined ? {} : { requireDigest: requireDigest === 'yes' }),
+    ...(values.features === undefined ? {} : { features: parseFeatures(values.features) }),
   };
+}
+
+function parseFeatures(text: string): Feature[] {
+  if (text === 'none') return [];
+  return text.split(',').map((name) => {
+    const found = features.find((feature) => feature === name);
+    if (found === undefined) throw new UsageError(`--features ${name}: write none, or some of ${features.join(',')}`);
+    return found;
+  });
 }
 
 async function findTenant(client: ApiClient, operand: string): Promise<Tenant> {

@@ -1,4 +1,4 @@
-import { AppError } from '@berth/core';
+import { AppError, neededFeatures } from '@berth/core';
 import { type AdmitOutcome, type RunRow, RunStore, type TenantRow } from '@berth/store';
 import type { CreateRunRequest, RunSpec } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
@@ -56,6 +56,7 @@ export class AdmitRun {
       priority: spec.priority,
       maxAttempts: spec.maxAttempts,
       labels: spec.labels,
+      needs: neededFeatures(spec),
       now: new Date(),
     });
     if (outcome.kind === 'refused') throw refusal(outcome);

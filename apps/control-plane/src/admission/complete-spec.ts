@@ -22,6 +22,7 @@ export function completeSpec(request: CreateRunRequest, { defaults, lease }: Pic
     init: request.init ?? false,
     readOnlyRootfs: request.readOnlyRootfs ?? false,
     network: request.network ?? 'none',
+    runtimeClass: request.runtimeClass ?? 'berth',
     timeoutMs: request.timeoutMs ?? defaults.timeoutMs,
     stopGraceMs,
     maxAttempts,

@@ -1,3 +1,4 @@
+import { AppError, fieldOfFeature, neededFeatures } from '@berth/core';
 import type { TenantRow } from '@berth/store';
 import type { CreateRunRequest, RunSpec } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
@@ -13,9 +14,15 @@ export class PrepareRun {
     private readonly resolveImage: ResolveImage,
   ) {}
 
-  /** Throws as `completeSpec` and `ResolveImage` do. */
+  /** Throws as `completeSpec` and `ResolveImage` do, and `featureNotAllowed`. */
   async execute(tenant: TenantRow, request: CreateRunRequest): Promise<{ spec: RunSpec; digest: string }> {
     const spec = completeSpec(request, this.config);
+    for (const feature of neededFeatures(spec)) {
+      if (tenant.features.includes(feature)) continue;
+      const message = `this tenant may not use ${feature}; its operator can allow it`;
+      const errors = [{ field: fieldOfFeature(feature), message }];
+      throw new AppError('featureNotAllowed', `${fieldOfFeature(feature)}: ${message}`, { errors });
+    }
     return { spec, digest: await this.resolveImage.execute(tenant, request.image) };
   }
 }

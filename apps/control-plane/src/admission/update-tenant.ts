@@ -13,7 +13,10 @@ export class UpdateTenant {
   ) {}
 
   /** Null when there is no such tenant. */
-  async execute(id: string, change: { quota?: Partial<QuotaRow>; requireDigest?: boolean }): Promise<TenantRow | null> {
+  async execute(
+    id: string,
+    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[] },
+  ): Promise<TenantRow | null> {
     const outcome = await this.tenants.update(id, change);
     if (outcome === null) return null;
     this.wakeUps.admitted(outcome.admitted);

@@ -107,9 +107,10 @@ export class ControlLink implements NodeLink {
     if (message.protocol !== agentProtocol) {
       return this.close(closeCodes.policyViolation, `the control plane speaks protocol ${agentProtocol}`);
     }
-    const { agentVersion, kernel, architecture, cgroupMode, cpuMillis, memoryBytes } = message;
-    await nodes.connected(this.nodeId, { agentVersion, kernel, architecture, cgroupMode, cpuMillis, memoryBytes }, new Date());
-    logger.info({ nodeId: this.nodeId, agentVersion, kernel, cgroupMode, cpuMillis, memoryBytes }, 'node connected');
+    const { agentVersion, kernel, architecture, cgroupMode, cpuMillis, memoryBytes, features } = message;
+    const facts = { agentVersion, kernel, architecture, cgroupMode, cpuMillis, memoryBytes, features };
+    await nodes.connected(this.nodeId, facts, new Date());
+    logger.info({ nodeId: this.nodeId, ...facts }, 'node connected');
     this.socket.send({
       type: 'welcome',
       nodeId: this.nodeId,

@@ -33,7 +33,8 @@ export class AdminTenantsController {
   @Api({ summary: 'Create a tenant', key: 'admin', status: 201, answer: tenant, problems: ['conflict', 'unsupportedField'] })
   async create(@Body({ schema: createTenantRequest }) request: z.infer<typeof createTenantRequest>): Promise<Tenant> {
     const quota = { ...this.config.defaults.quota, ...definedQuota(request.quota) };
-    return renderTenant(await this.tenants.create({ name: request.name, quota, requireDigest: request.requireDigest ?? false }));
+    const { name, requireDigest = false, features = [] } = request;
+    return renderTenant(await this.tenants.create({ name, quota, requireDigest, features }));
   }
 
   @Get()
@@ -65,6 +66,7 @@ export class AdminTenantsController {
     const row = await this.updateTenant.execute(id, {
       ...(request.quota === undefined ? {} : { quota: definedQuota(request.quota) }),
       ...(request.requireDigest === undefined ? {} : { requireDigest: request.requireDigest }),
+      ...(request.features === undefined ? {} : { features: request.features }),
     });
     if (row === null) throw notFound('ten');
     return renderTenant(row);

@@ -57,8 +57,8 @@ export function renderEvent(row: RunEventRow): RunEvent {
 }
 
 export function renderTenant(row: TenantRow): Tenant {
-  const { id, name, quota, used, requireDigest, createdAt } = row;
-  return { id, name, quota, used, requireDigest, createdAt: time(createdAt) };
+  const { id, name, quota, used, requireDigest, features, createdAt } = row;
+  return { id, name, quota, used, requireDigest, features: features as Tenant['features'], createdAt: time(createdAt) };
 }
 
 export function renderKey(row: ApiKeyRow): z.infer<typeof apiKey> {
@@ -67,7 +67,7 @@ export function renderKey(row: ApiKeyRow): z.infer<typeof apiKey> {
 }
 
 export function renderNode(row: NodeRow): Node {
-  const { id, name, state, cpuMillis, memoryBytes, reserved, agentVersion, kernel, cgroupMode, lastHeartbeatAt, createdAt } = row;
+  const { id, name, state, cpuMillis, memoryBytes, reserved, agentVersion, kernel, cgroupMode, features, lastHeartbeatAt, createdAt } = row;
   return {
     id,
     name,
@@ -78,6 +78,7 @@ export function renderNode(row: NodeRow): Node {
     agentVersion,
     kernel,
     cgroupMode,
+    features,
     lastHeartbeatAt: timeOrNull(lastHeartbeatAt),
     createdAt: time(createdAt),
   };

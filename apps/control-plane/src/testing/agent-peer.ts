@@ -102,6 +102,7 @@ export class AgentPeer {
       kernel: '6.1.0',
       architecture: 'amd64',
       cgroupMode: 'v2',
+      features: [],
       ...this.offer,
       holds: [...this.holds.values()],
     });

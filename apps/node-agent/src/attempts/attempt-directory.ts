@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ShimDirectory } from '@berth/runtime';
 import { assignment as assignmentSchema } from '@berth/wire';
@@ -30,7 +30,7 @@ export interface AttemptRecord {
   readonly slot: number;
 }
 
-/** The files of one attempt. Only root may look inside: the runtime opens what it mounts before it gives up being root. */
+/** The files of one attempt. Only root may look inside; the container's root may pass through to what is mounted, for runtimes that mount as it does. */
 export class AttemptDirectory {
   readonly path: string;
   readonly bundle: string;
@@ -45,6 +45,14 @@ export class AttemptDirectory {
   /** Creates the directory, empty; one that is there already stays as it is. */
   async create(): Promise<void> {
     await mkdir(this.bundle, { recursive: true, mode: 0o700 });
+  }
+
+  /** Lets a group pass through to the bundle's files. */
+  async openTo(gid: number): Promise<void> {
+    for (const path of [this.path, this.bundle]) {
+      await chown(path, 0, gid);
+      await chmod(path, 0o710);
+    }
   }
 
   async writeRecord(record: AttemptRecord): Promise<void> {

@@ -1,5 +1,8 @@
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { removeCgroup } from '../host/cgroups.js';
 import type { Attempt } from './attempt.js';
+import { attemptKey, type RecordedAssignment } from './attempt-key.js';
 import type { NodeServices } from './node-services.js';
 
 const firstPollMs = 2;
@@ -19,5 +22,19 @@ export async function destroyContainer(node: NodeServices, attempt: Attempt, pat
     }
     await sleep(pollMs);
   }
-  if ((await node.runtime.list()).includes(attempt.key)) await node.runtime.delete(attempt.key, { force: true });
+  await deleteByForce(node, attempt.assignment);
+}
+
+/** Kills and removes a container, by its runtime where this node still has it. No error when there was none. */
+export async function deleteByForce(node: NodeServices, assignment: RecordedAssignment): Promise<void> {
+  const { runtimeClass } = assignment.spec;
+  const key = attemptKey(assignment);
+  const containers = node.runtimes.get(runtimeClass)?.containers;
+  if ((await containers?.list())?.includes(key)) await containers?.delete(key, { force: true });
+  // Berth's own runtime removes its cgroup or fails; of the others some leave it where a start went wrong.
+  if (runtimeClass === 'berth') return;
+  for (const { mount } of node.host.hierarchies) {
+    const path = join(mount, node.paths.cgroupParent, key);
+    if (!(await removeCgroup(path))) throw new Error(`the cgroup ${path} does not empty`);
+  }
 }

@@ -5,7 +5,7 @@ import { ShimSocket, ShimSocketError } from '@berth/runtime';
 import type { ExitRecord } from '@berth/wire';
 import type { Attempt, StepExecutors } from './attempt.js';
 import { lostContainer } from './attempt-failure.js';
-import { destroyContainer } from './destroy-container.js';
+import { deleteByForce, destroyContainer } from './destroy-container.js';
 import type { NodeServices } from './node-services.js';
 import { reportId } from './report-id.js';
 
@@ -32,7 +32,8 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
       if (step.report) void node.spool.append({ ...attempt.lease, id: reportId(attempt.lease, 'stopping'), kind: 'stopping' });
       if (!(await askToStop(attempt, step.graceMs))) {
         attempt.log.error('the shim does not answer: its container is killed');
-        await node.runtime.kill(attempt.key, SIGKILL, { all: true });
+        const runtime = node.runtimes.get(attempt.assignment.spec.runtimeClass);
+        await (runtime?.containers.kill(attempt.key, SIGKILL, { all: true }) ?? deleteByForce(node, attempt.assignment));
       }
       return { stopGraceMs: step.graceMs };
     },
@@ -41,7 +42,7 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
       const exit = await waitForExit(attempt, signal);
       if (exit !== null) return { container: 'exited', exit };
       // Nobody holds the container any more: it must not run on while another attempt may start.
-      await node.runtime.delete(attempt.key, { force: true });
+      await deleteByForce(node, attempt.assignment);
       return { container: 'exited', verdict: lostContainer };
     },
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { idRangeOfSlot } from '@berth/core';
 import { ShimLaunchError } from '@berth/runtime';
 import { pullFailure } from '../images/image-source.js';
+import { runtimeOf } from '../runtimes/runtime-of.js';
 import { writeBundle } from '../sandbox/write-bundle.js';
 import type { Attempt, StepExecutors } from './attempt.js';
 import { AttemptFailure } from './attempt-failure.js';
@@ -77,18 +78,21 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
     },
 
     async writeBundle(_, attempt) {
+      const ids = idRangeOfSlot(present(attempt.slot));
+      await attempt.directory.openTo(ids.base);
       const process = await writeBundle({
         id: attempt.key,
         runId: attempt.lease.runId,
         spec: attempt.assignment.spec,
         image: present(attempt.image).config,
         rootfs: present(attempt.rootfs),
-        ids: idRangeOfSlot(present(attempt.slot)),
+        ids,
         cgroupsPath: `${node.paths.cgroupParent}/${attempt.key}`,
         directory: attempt.directory.bundle,
         initProgram: node.paths.initProgram,
         seccomp: node.seccomp,
         host: node.host,
+        ownPids: runtimeOf(node, attempt.assignment.spec).ownPids,
       });
       attempt.stopSignal = process.stopSignal;
       return { bundleWritten: true };
@@ -122,12 +126,14 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
 
 async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Promise<{ readonly startedAt: string }> {
   const { spec } = attempt.assignment;
+  const runtime = runtimeOf(node, spec);
   await attempt.directory.createShim();
   try {
     return await node.launcher.launch({
       id: attempt.key,
-      runtime: node.paths.runtimeProgram,
-      runtimeRoot: node.paths.runtimeRoot,
+      runtime: runtime.program,
+      runtimeRoot: runtime.root,
+      runtimeArguments: runtime.globalArguments,
       bundle: attempt.directory.bundle,
       directory: attempt.directory.shim.path,
       cgroupsPath: `${node.paths.cgroupParent}/${attempt.key}`,

@@ -1,23 +1,21 @@
 import type { OciSeccomp } from '@berth/core';
 import type { Snapshotter } from '@berth/image';
-import type { ContainerRuntime, ShimLauncher } from '@berth/runtime';
+import type { ShimLauncher } from '@berth/runtime';
 import type { HostFacts } from '../host/host-facts.js';
 import type { ImageSource } from '../images/image-source.js';
 import type { StopPage } from '../lease/stop-page.js';
 import type { LogShipper } from '../logs/log-shipper.js';
 import type { AgentMetrics } from '../metrics.js';
 import type { ReportSpool } from '../reports/report-spool.js';
+import type { NodeRuntimes } from '../runtimes/node-runtimes.js';
 import type { IdSlots } from '../sandbox/id-slots.js';
 
 /** Where things stand on this node. */
 export interface NodePaths {
   /** Folder of the attempts' directories. */
   readonly containers: string;
-  /** State of the OCI runtime, of this node's containers alone. */
-  readonly runtimeRoot: string;
   /** The cgroup under which this node's containers are, relative to each hierarchy's root: `/berth/NODE`. */
   readonly cgroupParent: string;
-  readonly runtimeProgram: string;
   readonly initProgram: string;
 }
 
@@ -34,7 +32,7 @@ export interface NodeServices {
   readonly images: ImageSource;
   readonly snapshotter: Snapshotter;
   readonly launcher: ShimLauncher;
-  readonly runtime: ContainerRuntime;
+  readonly runtimes: NodeRuntimes;
   readonly stopPage: StopPage;
   readonly metrics: AgentMetrics;
   /** Nanoseconds of CLOCK_BOOTTIME. */

@@ -13,6 +13,10 @@ describe('the words of runtimes', () => {
       'executable file `nothing` not found in $PATH: No such file or directory',
       'executable file `nothing` not found in $PATH: No such file or directory',
     ],
+    [
+      'starting sandbox: creating process: failed to load /bin/x: no such file or directory',
+      'failed to load /bin/x: no such file or directory',
+    ],
     ['enter the working directory /secret: Permission denied', 'enter the working directory /secret: Permission denied'],
   ])('%j blame the run', (message, told) => {
     expect(startRefusal(message)).toBe(told);

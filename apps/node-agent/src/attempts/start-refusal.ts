@@ -1,11 +1,12 @@
 /*
- * OCI runtimes tell why a process could not be started in words alone. These are the words of berth-runtime, runc and crun for what is the image's or the
+ * OCI runtimes tell why a process could not be started in words alone. These are the words of berth-runtime, runc, crun and runsc for what is the image's or the
  * request's doing; whatever is not among them counts as the node's.
  */
 const refusals: readonly RegExp[] = [
   /\bexec [^\n]+/,
   /\b(?:enter )?the working directory [^\n]+/,
   /\bexec: "[^\n]+/,
+  /\bfailed to load \/[^\n]+/,
   /\bexecutable file [^\n]+ not found in \$PATH[^\n]*/,
 ];
 

@@ -3,10 +3,12 @@ import type { Logger } from 'pino';
 import { Attempt, type StepExecutors } from '../attempts/attempt.js';
 import { AttemptDirectory, listAttemptDirectories } from '../attempts/attempt-directory.js';
 import { lostContainer } from '../attempts/attempt-failure.js';
-import { type AttemptKey, attemptKey } from '../attempts/attempt-key.js';
+import { attemptKey, type RecordedAssignment } from '../attempts/attempt-key.js';
+import { deleteByForce } from '../attempts/destroy-container.js';
 import type { NodeServices } from '../attempts/node-services.js';
 import type { AttemptFacts } from '../attempts/steps.js';
-import { findShims, killProcess } from './find-shims.js';
+import { killProcess } from '../host/cgroups.js';
+import { findShims } from './find-shims.js';
 
 /** How long a shim that is just starting may take to write its name. */
 const shimNameMs = 5_000;
@@ -33,7 +35,7 @@ export async function findAttempts(node: NodeServices, executors: StepExecutors,
     if (record === null || attemptKey(record.assignment) !== key) continue;
     const facts = await factsOf(directory, node).catch(async (error: unknown) => {
       log.error({ err: error, path: directory.path }, 'what an attempt has left is not readable: its container is given up');
-      return giveUp(directory, node, key);
+      return giveUp(directory, node, record.assignment);
     });
     const attempt = new Attempt(record.assignment, directory, executors, log, facts);
     // After a reboot another may have them; one that begins anew then claims others.
@@ -62,9 +64,9 @@ async function factsOf(directory: AttemptDirectory, node: NodeServices): Promise
 }
 
 /** Kills a container whose end nobody could learn of, before another attempt can start. */
-async function giveUp(directory: AttemptDirectory, node: NodeServices, key: AttemptKey): Promise<Partial<AttemptFacts>> {
+async function giveUp(directory: AttemptDirectory, node: NodeServices, assignment: RecordedAssignment): Promise<Partial<AttemptFacts>> {
   for (const pid of (await findShims(node.paths.containers)).get(directory.shim.path) ?? []) killProcess(pid);
-  await node.runtime.delete(key, { force: true });
+  await deleteByForce(node, assignment);
   await directory.shim.forgetShim();
   return { recorded: true, container: 'exited', verdict: lostContainer };
 }

@@ -19,12 +19,3 @@ export function shimDirectoryOf(cmdline: string, containersDir: string): string 
   const directory = args[args.indexOf('--dir') + 1];
   return args.includes('--dir') && directory?.startsWith(`${containersDir}${sep}`) ? directory : null;
 }
-
-/** Sends SIGKILL; no error when the process has ended. */
-export function killProcess(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}

@@ -1,11 +1,11 @@
-import { readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { AttemptDirectory, listAttemptDirectories } from '../attempts/attempt-directory.js';
 import type { AttemptKey } from '../attempts/attempt-key.js';
 import type { NodeServices } from '../attempts/node-services.js';
-import { findShims, killProcess } from './find-shims.js';
+import { directoriesIn, killProcess, processesOf, removeCgroup } from '../host/cgroups.js';
+import { findShims } from './find-shims.js';
 
 /** Something on this machine that belongs to no attempt. */
 export interface Leftover {
@@ -13,9 +13,6 @@ export interface Leftover {
   /** A process id, a path or a name. */
   readonly what: string;
 }
-
-const rmdirTries = 50;
-const rmdirPauseMs = 20;
 
 /** Everything of this node on the machine that belongs to none of the attempts in `kept`, by looking at the machine rather than at any record. */
 export async function leftovers(node: NodeServices, agentDir: string, kept: ReadonlySet<AttemptKey>): Promise<readonly Leftover[]> {
@@ -28,10 +25,12 @@ export async function leftovers(node: NodeServices, agentDir: string, kept: Read
     add('cgroup', [path]);
     add('process', pids);
   }
-  add(
-    'container',
-    (await node.runtime.list()).filter((id) => !kept.has(id)),
-  );
+  for (const { containers } of node.runtimes.values()) {
+    add(
+      'container',
+      (await containers.list()).filter((id) => !kept.has(id)),
+    );
+  }
   add(
     'mount',
     mountsBelow(await readFile('/proc/self/mountinfo', 'utf8'), agentDir).filter((path) => !keeps(kept, path)),
@@ -59,11 +58,13 @@ export async function removeLeftovers(node: NodeServices, kept: ReadonlySet<Atte
     log.warn({ directory, pids }, 'a shim of no attempt is killed');
     for (const pid of pids) killProcess(pid);
   }
-  for (const id of await node.runtime.list()) {
-    if (!kept.has(id))
-      await node.runtime
+  for (const { containers } of node.runtimes.values()) {
+    for (const id of await containers.list()) {
+      if (kept.has(id)) continue;
+      await containers
         .delete(id, { force: true })
         .catch((error: unknown) => log.error({ err: error, id }, 'a container of no attempt stays'));
+    }
   }
   for (const { path } of await strayCgroups(node, kept)) {
     if (!(await removeCgroup(path))) log.error({ path }, 'a cgroup of no attempt stays');
@@ -111,33 +112,6 @@ async function strayCgroups(
     }
   }
   return found;
-}
-
-/** Kills what is in a cgroup and below it, and removes it; false when the kernel still holds it after a second. */
-async function removeCgroup(path: string): Promise<boolean> {
-  for (let tries = 0; tries < rmdirTries; tries++) {
-    for (const name of await directoriesIn(path)) await removeCgroup(join(path, name));
-    await writeFile(join(path, 'cgroup.kill'), '1').catch(() => {});
-    for (const pid of await processesOf(path)) killProcess(pid);
-    try {
-      await rmdir(path);
-      return true;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
-      await sleep(rmdirPauseMs);
-    }
-  }
-  return false;
-}
-
-async function processesOf(cgroup: string): Promise<readonly number[]> {
-  const text = await readFile(join(cgroup, 'cgroup.procs'), 'latin1').catch(() => '');
-  return text.split('\n').filter(Boolean).map(Number);
-}
-
-async function directoriesIn(path: string): Promise<readonly string[]> {
-  const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
 }
 
 async function loopDevicesOf(folder: string): Promise<readonly string[]> {

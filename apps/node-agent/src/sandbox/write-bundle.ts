@@ -23,6 +23,8 @@ export interface BundlePlan {
   readonly initProgram: string;
   readonly seccomp: OciSeccomp;
   readonly host: HostFacts;
+  /** See `NodeRuntime`. */
+  readonly ownPids: number;
 }
 
 /** Writes an OCI bundle. Returns the process that it describes. Throws AttemptFailure for what image or run cannot have. */
@@ -38,7 +40,7 @@ export async function writeBundle(plan: BundlePlan): Promise<ContainerProcess> {
     rootfs: plan.rootfs,
     readOnlyRootfs: plan.spec.readOnlyRootfs,
     ids: plan.ids,
-    limits: plan.spec.resources,
+    limits: { ...plan.spec.resources, pids: plan.spec.resources.pids + plan.ownPids },
     cgroupsPath: plan.cgroupsPath,
     files,
     init: plan.spec.init ? plan.initProgram : null,

@@ -11,6 +11,7 @@ export const defaultSpec: RunSpec = {
   readOnlyRootfs: false,
   init: false,
   network: 'none',
+  runtimeClass: 'berth',
   timeoutMs: 60_000,
   stopGraceMs: 10_000,
   maxAttempts: 1,

@@ -95,6 +95,7 @@ export class TestNode {
       BERTH_AGENT_METRICS_PORT: '0',
       BERTH_NATIVE_DIR: nativeDirectory(),
       BERTH_NODE_NAME: 'test',
+      BERTH_RUNTIME_CLASSES: 'none',
       ...env,
     });
     await eventually(() => this.server.connected, 'the agent connects');

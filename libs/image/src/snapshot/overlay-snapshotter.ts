@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LayerProgram } from '../content/layer-program.js';
 import { type SnapshotIds, type SnapshotLayer, type SnapshotRecord, Snapshotter } from './snapshotter.js';
@@ -24,6 +24,7 @@ export class OverlaySnapshotter extends Snapshotter {
   readonly #program: LayerProgram;
   // One operation per key at a time: a removal and a preparation that cross would leave a mount without a record.
   readonly #busy = new Map<string, Promise<unknown>>();
+  #opened: Promise<void> | undefined;
 
   /** `dir` is made when missing, for this process alone. */
   constructor(dir: string, berthLayerPath: string) {
@@ -75,6 +76,10 @@ export class OverlaySnapshotter extends Snapshotter {
   async #create(key: string, layers: readonly SnapshotLayer[], record: StoredSnapshot, ids: SnapshotIds | undefined): Promise<void> {
     const own = join(this.#dir, key);
     await mkdir(own, { recursive: true, mode: 0o700 });
+    // Runtimes that mount as the container's root (runc, crun) must get to the mount point; nobody else may.
+    if (ids !== undefined) await chown(own, 0, ids.uidBase);
+    await chmod(own, 0o710);
+    await this.#openTo(this.#dir);
     for (const part of ['upper', 'work', 'rootfs']) await mkdir(join(own, part), { mode: 0o755 });
     await writeFile(join(own, 'snapshot.json'), JSON.stringify(record), { mode: 0o600 });
     // A layer that occurs twice shows nothing from its lower place, and overlayfs refuses it.
@@ -85,6 +90,12 @@ export class OverlaySnapshotter extends Snapshotter {
       lowers.push(empty);
     }
     await this.#program.mount({ target: join(own, 'rootfs'), upper: join(own, 'upper'), work: join(own, 'work'), lowers, ids });
+  }
+
+  /** Lets others pass through, which shows them nothing. Once is enough. */
+  #openTo(dir: string): Promise<void> {
+    this.#opened ??= chmod(dir, 0o711);
+    return this.#opened;
   }
 
   /** Unmounts and removes; renamed first, so that a crash leaves nothing that looks like a snapshot. */

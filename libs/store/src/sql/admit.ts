@@ -68,10 +68,10 @@ const admitStatement = `
     UNION ALL SELECT false, shortage FROM waiting
   ), run AS (
     INSERT INTO runs (id, tenant_id, state, reserved, waiting_for, waiting_reason, image, digest, spec, labels, cpu_millis, memory_bytes,
-                      priority, max_attempts, on_node_lost, created_at, queued_at)
+                      priority, max_attempts, on_node_lost, created_at, queued_at, needs)
     SELECT $4, $1, 'queued', reserved, CASE WHEN NOT reserved THEN 'quota' END,
            CASE WHEN NOT reserved THEN coalesce(shortage, 'earlier runs of this tenant wait for quota') END,
-           $8, $9, $10, $11, $5, $6, $12, $13, $14, $15, $15
+           $8, $9, $10, $11, $5, $6, $12, $13, $14, $15, $15, $16
     FROM outcome
     RETURNING id, reserved, waiting_for, waiting_reason
   ), event AS (
@@ -201,6 +201,7 @@ async function writeRun(pool: pg.Pool, input: AdmitInput, runId: string): Promis
         input.maxAttempts,
         onNodeLost(input),
         input.now,
+        input.needs ?? [],
       ],
     });
     return result.rows[0] ?? null;

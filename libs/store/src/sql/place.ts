@@ -13,7 +13,13 @@ export interface RunAwaitingNode {
   createdAt: Date;
   digest: string;
   attempt: number;
+  needs: string[];
 }
+
+/** Whether a node has all that a run needs beyond the ordinary, and room for it; most runs need nothing. */
+const isOffered = (run: string): string => `(${run}.needs = '{}' OR EXISTS (
+        SELECT FROM nodes n WHERE n.state = 'ready' AND n.features @> ${run}.needs
+          AND n.cpu_millis - n.reserved_cpu_millis >= ${run}.cpu_millis AND n.memory_bytes - n.reserved_memory_bytes >= ${run}.memory_bytes))`;
 
 /*
  * One statement, hence one snapshot. Fairness: a tenant's n-th waiting run stands behind every other tenant's run that has fewer of its own
@@ -25,28 +31,30 @@ const viewStatement = `
     SELECT coalesce(max(cpu_millis - reserved_cpu_millis), -1) AS cpu, coalesce(max(memory_bytes - reserved_memory_bytes), -1) AS memory
     FROM nodes WHERE state = 'ready'
   ), awaiting AS (
-    SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.priority, r.created_at, r.digest, r.attempt, false AS is_hopeless,
+    SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.priority, r.created_at, r.digest, r.attempt, r.needs, false AS is_hopeless,
            busy.active + row_number() OVER (PARTITION BY t.id ORDER BY r.priority DESC, r.id) AS turn
     FROM room CROSS JOIN tenants t
     CROSS JOIN LATERAL (
       SELECT * FROM runs
       WHERE tenant_id = t.id AND state = 'queued' AND reserved AND cpu_millis <= room.cpu AND memory_bytes <= room.memory
+        AND ${isOffered('runs')}
       ORDER BY priority DESC, id LIMIT $1
     ) AS r
     CROSS JOIN LATERAL (SELECT count(*) AS active FROM runs WHERE tenant_id = t.id AND node_id IS NOT NULL) AS busy
     UNION ALL
-    (SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.priority, r.created_at, r.digest, r.attempt, true, 0 FROM room CROSS JOIN runs r
-     WHERE r.state = 'queued' AND r.reserved AND NOT (r.cpu_millis <= room.cpu AND r.memory_bytes <= room.memory)
+    (SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.priority, r.created_at, r.digest, r.attempt, r.needs, true, 0 FROM room CROSS JOIN runs r
+     WHERE r.state = 'queued' AND r.reserved AND NOT (r.cpu_millis <= room.cpu AND r.memory_bytes <= room.memory AND ${isOffered('r')})
      ORDER BY r.waiting_reason IS NOT NULL, r.id LIMIT $1)
   )
   SELECT
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'id', id, 'state', state, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes,
-        'reserved', jsonb_build_object('cpuMillis', reserved_cpu_millis, 'memoryBytes', reserved_memory_bytes, 'runs', reserved_runs)
+        'reserved', jsonb_build_object('cpuMillis', reserved_cpu_millis, 'memoryBytes', reserved_memory_bytes, 'runs', reserved_runs),
+        'features', features
       ) ORDER BY id), '[]') FROM nodes WHERE state <> 'dead') AS nodes,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'runId', id, 'tenantId', tenant_id, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes, 'priority', priority,
-        'createdAt', created_at, 'digest', digest, 'attempt', attempt + 1
+        'createdAt', created_at, 'digest', digest, 'attempt', attempt + 1, 'needs', needs
       ) ORDER BY is_hopeless, turn, id), '[]')
      FROM (SELECT * FROM awaiting ORDER BY is_hopeless, turn, id LIMIT $1) AS batch) AS runs`;
 
