@@ -5,6 +5,7 @@
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
 #include <signal.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -95,6 +96,13 @@ int become_user(const struct process_spec *p, const struct seccomp_filter *filte
 		return r;
 	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return rt_fail_errno(err, "set no_new_privs");
+	return 0;
+}
+
+int become_personality(const struct config *c, struct rt_error *err)
+{
+	if (c->personality >= 0 && personality((unsigned long)c->personality) < 0)
+		return rt_fail_errno(err, "set the personality");
 	return 0;
 }
 

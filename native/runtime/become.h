@@ -28,6 +28,9 @@ must_check int become_close_others(int *const *own, int preserve_fds, struct rt_
  */
 must_check int become_user(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err);
 
+/* The personality that the config asks for; it is inherited, and a filter may bar the change later. */
+must_check int become_personality(const struct config *c, struct rt_error *err);
+
 /* Enters p->cwd; EPERM when that leads outside the container. */
 must_check int become_enter_cwd(const struct process_spec *p, struct rt_error *err);
 

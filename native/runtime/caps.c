@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "runtime/log.h"
+
 static const char *const names[] = {
 	"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
 	"NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT",
@@ -27,23 +29,27 @@ int cap_from_name(const char *name)
 	return -1;
 }
 
+void caps_warn(const struct process_spec *p)
+{
+	uint64_t asked = 0;
+	for (int s = 0; s < CAPSETS; s++)
+		asked |= p->caps[s];
+	for (unsigned long c = 0; c < CAP_COUNT; c++) {
+		if ((asked & (UINT64_C(1) << c)) && prctl(PR_CAPBSET_READ, c, 0, 0, 0) != 1)
+			log_warning("capability CAP_%s cannot be given: the runtime lacks it", names[c]);
+	}
+}
+
 int caps_apply_bounding(const struct process_spec *p, struct rt_error *err)
 {
 	uint64_t keep = p->has_capabilities ? p->caps[CAPSET_BOUNDING] : 0;
 	/* Also numbers that this program has no name for: up to the first one the kernel does not know. */
 	for (unsigned long c = 0; c < 64; c++) {
 		int r = prctl(PR_CAPBSET_READ, c, 0, 0, 0);
-		if (r < 0) {
-			if (keep >> c)
-				return rt_fail(err, ENOTSUP, "the kernel does not know every capability asked for");
+		if (r < 0)
 			return 0;
-		}
-		if (keep & (UINT64_C(1) << c)) {
-			if (r == 0)
-				return rt_fail(err, EPERM, "capability CAP_%s cannot be given: the runtime lacks it", c < CAP_COUNT ? names[c] : "?");
-		} else if (r == 1 && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0) {
+		if (!(keep & (UINT64_C(1) << c)) && r == 1 && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
 			return rt_fail_errno(err, "drop capability %lu", c);
-		}
 	}
 	return 0;
 }
@@ -63,14 +69,19 @@ int caps_apply_sets(const struct process_spec *p, struct rt_error *err)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
+	if (syscall(SYS_capget, &head, data) < 0)
+		return rt_fail_errno(err, "read capabilities");
+	uint64_t have = (uint64_t)data[1].permitted << 32 | data[0].permitted, give[CAPSETS];
+	for (int s = 0; s < CAPSETS; s++)
+		give[s] = p->caps[s] & have;
 	for (int i = 0; i < 2; i++) {
 		data[i] = (struct __user_cap_data_struct){
-			.effective = (uint32_t)(p->caps[CAPSET_EFFECTIVE] >> (32 * i)),
-			.permitted = (uint32_t)(p->caps[CAPSET_PERMITTED] >> (32 * i)),
-			.inheritable = (uint32_t)(p->caps[CAPSET_INHERITABLE] >> (32 * i)),
+			.effective = (uint32_t)(give[CAPSET_EFFECTIVE] >> (32 * i)),
+			.permitted = (uint32_t)(give[CAPSET_PERMITTED] >> (32 * i)),
+			.inheritable = (uint32_t)(give[CAPSET_INHERITABLE] >> (32 * i)),
 		};
 	}
 	if (syscall(SYS_capset, &head, data) < 0)
 		return rt_fail_errno(err, "set capabilities");
-	return set_ambient(p->caps[CAPSET_AMBIENT], err);
+	return set_ambient(give[CAPSET_AMBIENT], err);
 }

@@ -7,6 +7,12 @@
 /* Number of "CAP_CHOWN" etc.; -1 when unknown. */
 int cap_from_name(const char *name);
 
+/*
+ * Warns of capabilities that are asked for and that nobody can give: the kernel does not know them, or the runtime lacks them
+ * itself. The specification has such a container run without them ("Linux Process", capabilities).
+ */
+void caps_warn(const struct process_spec *p);
+
 /* Drops from the bounding set; needs CAP_SETPCAP, so it comes before the user changes. */
 must_check int caps_apply_bounding(const struct process_spec *p, struct rt_error *err);
 

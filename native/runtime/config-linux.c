@@ -1,12 +1,13 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/stat.h>
 
 #include "runtime/config.h"
 
 static const char *const ns_names[NS_KINDS] = {
-	[NS_USER] = "user", [NS_PID] = "pid", [NS_NET] = "network", [NS_MOUNT] = "mount", [NS_IPC] = "ipc", [NS_UTS] = "uts", [NS_CGROUP] = "cgroup",
+	[NS_USER] = "user", [NS_PID] = "pid", [NS_NET] = "network", [NS_MOUNT] = "mount", [NS_IPC] = "ipc", [NS_UTS] = "uts", [NS_CGROUP] = "cgroup", [NS_TIME] = "time",
 };
 
 static int parse_namespaces(struct config *c, const struct json *linux_, struct rt_error *err)
@@ -151,9 +152,57 @@ static int parse_propagation(struct config *c, const struct json *linux_, struct
 	return rt_fail(err, EINVAL, "config.json: unknown rootfsPropagation %s", name);
 }
 
+static int parse_offset(const struct json *offsets, const char *clock, int64_t *s, uint32_t *ns, struct rt_error *err)
+{
+	const struct json *n;
+	int64_t nanos = 0;
+	int r;
+	if ((r = config_object(offsets, clock, &n, err)) < 0 || (r = config_int(n, "secs", INT32_MIN, INT32_MAX, s, err)) < 0 ||
+	    (r = config_int(n, "nanosecs", 0, 999999999, &nanos, err)) < 0)
+		return r;
+	*ns = (uint32_t)nanos;
+	return 0;
+}
+
+static int parse_offsets(struct config *c, const struct json *linux_, struct rt_error *err)
+{
+	const struct json *offsets;
+	int r;
+	if ((r = config_object(linux_, "timeOffsets", &offsets, err)) < 0 || !offsets || !offsets->count)
+		return r;
+	json_each(n, offsets) {
+		if (strcmp(n->key, "monotonic") && strcmp(n->key, "boottime"))
+			return rt_fail(err, EINVAL, "config.json: timeOffsets are for monotonic and boottime, not %s", n->key);
+	}
+	if (!ns_has(c, NS_TIME))
+		return rt_fail(err, EINVAL, "config.json: timeOffsets need a new time namespace");
+	c->ns.has_offsets = true;
+	r = parse_offset(offsets, "monotonic", &c->ns.monotonic_s, &c->ns.monotonic_ns, err);
+	return r < 0 ? r : parse_offset(offsets, "boottime", &c->ns.boottime_s, &c->ns.boottime_ns, err);
+}
+
+static int parse_personality(struct config *c, const struct json *linux_, struct rt_error *err)
+{
+	const struct json *n, *flags;
+	const char *domain = "";
+	int r;
+	c->personality = -1;
+	if ((r = config_object(linux_, "personality", &n, err)) < 0 || !n)
+		return r;
+	if ((r = config_string(n, "domain", &domain, err)) < 0 || (r = config_list(n, "flags", &flags, err)) < 0)
+		return r;
+	/* The specification knows no flag as yet. */
+	if (flags && flags->count)
+		return rt_fail(err, ENOTSUP, "config.json: personality.flags are not supported");
+	if (strcmp(domain, "LINUX") && strcmp(domain, "LINUX32"))
+		return rt_fail(err, EINVAL, "config.json: personality.domain must be LINUX or LINUX32, not \"%s\"", domain);
+	c->personality = strcmp(domain, "LINUX32") ? PER_LINUX : PER_LINUX32;
+	return 0;
+}
+
 static int refuse_unsupported(const struct json *linux_, struct rt_error *err)
 {
-	static const char *const fields[] = { "intelRdt", "mountLabel", "personality", "timeOffsets", "memoryPolicy", "netDevices" };
+	static const char *const fields[] = { "intelRdt", "mountLabel", "memoryPolicy", "netDevices" };
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
 		const struct json *n = json_get(linux_, fields[i]);
 		if (n && !(n->type == JSON_STRING && n->count == 0) && !(n->type == JSON_OBJECT && n->count == 0))
@@ -181,7 +230,7 @@ int config_parse_linux(struct config *c, const struct json *l, struct rt_error *
 	    (r = config_object(l, "resources", &resources, err)) < 0 || (r = config_parse_resources(c, resources, err)) < 0 ||
 	    (r = config_strings(c, l, "maskedPaths", &c->masked_paths, err)) < 0 || (r = check_paths(&c->masked_paths, "maskedPaths", err)) < 0 ||
 	    (r = config_strings(c, l, "readonlyPaths", &c->readonly_paths, err)) < 0 || (r = check_paths(&c->readonly_paths, "readonlyPaths", err)) < 0 ||
-	    (r = parse_propagation(c, l, err)) < 0 || (r = config_object(l, "seccomp", &c->seccomp, err)) < 0)
+	    (r = parse_offsets(c, l, err)) < 0 || (r = parse_personality(c, l, err)) < 0 || (r = parse_propagation(c, l, err)) < 0 || (r = config_object(l, "seccomp", &c->seccomp, err)) < 0)
 		return r;
 	if (c->cgroups_path && !*c->cgroups_path)
 		c->cgroups_path = NULL;

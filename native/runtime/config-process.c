@@ -4,6 +4,8 @@
 
 #include "runtime/caps.h"
 #include "runtime/config.h"
+#include "runtime/log.h"
+#include "runtime/scheduling.h"
 
 static const struct { const char *name; int resource; } rlimit_names[] = {
 	{ "RLIMIT_AS", RLIMIT_AS },           { "RLIMIT_CORE", RLIMIT_CORE },         { "RLIMIT_CPU", RLIMIT_CPU },
@@ -66,9 +68,12 @@ static int parse_capabilities(struct process_spec *p, const struct json *process
 			return r;
 		json_each(name, list) {
 			int cap = cap_from_name(json_str(name, ""));
+			if (name->type != JSON_STRING)
+				return rt_fail(err, EINVAL, "config.json: capabilities.%s must be an array of strings", sets[s]);
 			if (cap < 0)
-				return rt_fail(err, EINVAL, "config.json: unknown capability %s", json_str(name, "?"));
-			p->caps[s] |= UINT64_C(1) << cap;
+				log_warning("capability %.60s is unknown and is not given", name->string);
+			else
+				p->caps[s] |= UINT64_C(1) << cap;
 		}
 	}
 	if (p->caps[CAPSET_EFFECTIVE] & ~p->caps[CAPSET_PERMITTED])
@@ -101,10 +106,10 @@ static int parse_user(struct config *c, const struct json *process, struct rt_er
 	return 0;
 }
 
-/* LSM labels, schedulers and affinities would be promises that nothing here keeps. */
+/* LSM labels would be promises that nothing here keeps. */
 static int refuse_unsupported(const struct json *process, struct rt_error *err)
 {
-	static const char *const fields[] = { "apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity", "commandLine" };
+	static const char *const fields[] = { "apparmorProfile", "selinuxLabel", "commandLine" };
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
 		const struct json *n = json_get(process, fields[i]);
 		if (n && !(n->type == JSON_STRING && n->count == 0))
@@ -146,7 +151,8 @@ int config_parse_process(struct config *c, const struct json *process, struct rt
 		return rt_fail(err, EINVAL, "config.json: process.args must name a program");
 	if (!p->cwd || p->cwd[0] != '/')
 		return rt_fail(err, EINVAL, "config.json: process.cwd must be an absolute path");
-	if ((r = check_env(&p->env, err)) < 0 || (r = parse_user(c, process, err)) < 0 || (r = parse_rlimits(c, process, err)) < 0)
+	if ((r = check_env(&p->env, err)) < 0 || (r = parse_user(c, process, err)) < 0 || (r = parse_rlimits(c, process, err)) < 0 ||
+	    (r = config_parse_scheduling(p, process, err)) < 0)
 		return r;
 	return parse_capabilities(p, process, err);
 }

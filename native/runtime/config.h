@@ -1,7 +1,7 @@
 /*
  * An OCI bundle's config.json (runtime-spec 1.2), parsed into what this runtime acts on.
  *
- * Parsing refuses every known field whose effect this runtime cannot give (LSM labels, resctrl, time namespaces, ...): a
+ * Parsing refuses every known field whose effect this runtime cannot give (LSM labels, resctrl, ...): a
  * container is never weaker than its config asks. Unknown fields are ignored, as the specification demands.
  * Strings and arrays live as long as the config.
  */
@@ -24,11 +24,14 @@ struct strings {
 	size_t count;
 };
 
-enum ns_kind { NS_USER, NS_PID, NS_NET, NS_MOUNT, NS_IPC, NS_UTS, NS_CGROUP, NS_KINDS };
+enum ns_kind { NS_USER, NS_PID, NS_NET, NS_MOUNT, NS_IPC, NS_UTS, NS_CGROUP, NS_TIME, NS_KINDS };
 
 struct namespaces {
 	unsigned create;             /* 1 << ns_kind: made for this container */
 	const char *path[NS_KINDS];  /* joined instead; NULL: created, or the runtime's own */
+	bool has_offsets;            /* of the new time namespace's clocks */
+	int64_t monotonic_s, boottime_s;
+	uint32_t monotonic_ns, boottime_ns;
 };
 
 struct id_map {
@@ -61,6 +64,14 @@ struct rlimit_spec {
 	struct rlimit limit;
 };
 
+/* process.scheduler: what sched_setattr(2) takes. */
+struct scheduler_spec {
+	bool given;
+	int policy, nice;
+	unsigned priority;
+	uint64_t flags, runtime_ns, deadline_ns, period_ns;
+};
+
 enum cap_set { CAPSET_BOUNDING, CAPSET_EFFECTIVE, CAPSET_PERMITTED, CAPSET_INHERITABLE, CAPSET_AMBIENT, CAPSETS };
 
 struct process_spec {
@@ -78,6 +89,9 @@ struct process_spec {
 	size_t rlimit_count;
 	bool has_oom_score_adj;
 	int oom_score_adj;
+	struct scheduler_spec scheduler;
+	int io_priority; /* as ioprio_set(2) has it; -1: not given */
+	const char *affinity_initial, *affinity_final; /* execCPUAffinity: lists of CPUs, or NULL */
 };
 
 struct hook_spec {
@@ -117,6 +131,7 @@ struct config {
 	const char *cgroups_path; /* NULL: none asked for */
 	struct resources resources;
 	struct strings masked_paths, readonly_paths;
+	int64_t personality; /* PER_* of personality(2); -1: none asked for */
 	unsigned long rootfs_propagation; /* MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE */
 	const struct json *seccomp;       /* NULL: none */
 	struct hook_list hooks[HOOK_STAGES];

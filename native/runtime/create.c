@@ -12,12 +12,14 @@
 
 #include "common/fs.h"
 #include "common/scope.h"
+#include "runtime/caps.h"
 #include "runtime/container.h"
 #include "runtime/console.h"
 #include "runtime/hooks.h"
 #include "runtime/lifecycle.h"
 #include "runtime/namespaces.h"
 #include "runtime/process.h"
+#include "runtime/scheduling.h"
 #include "runtime/self.h"
 #include "runtime/spawn.h"
 #include "runtime/state.h"
@@ -82,6 +84,9 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 		return rt_fail(err, ENAMETOOLONG, "cgroupsPath");
 	if ((r = self_protect(c, o->argv, err)) < 0)
 		return r;
+	/* A new user namespace has them all. */
+	if (!ns_has(c, NS_USER) && !c->ns.path[NS_USER])
+		caps_warn(&c->process);
 	if (c->seccomp && (r = seccomp_compile(c->seccomp, &n->filter, err)) < 0)
 		return r;
 	return prepare_host(c, bundle, &n->prepared, err);
@@ -172,7 +177,9 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	if ((r = sync_send_pid(n->sync_fd, SYNC_GO, pid, err)) < 0 || (has_runtime_hooks(c) && (r = run_hooks(n, err)) < 0) ||
 	    (r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0)
 		return r;
-	return process_set_rlimits(&c->process, pid, err);
+	if ((r = process_set_rlimits(&c->process, pid, err)) < 0)
+		return r;
+	return scheduling_apply(&c->process, pid, err);
 }
 
 static int make_all(struct creation *n, bool wait_for_start, struct rt_error *err)

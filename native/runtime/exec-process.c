@@ -18,6 +18,7 @@
 #include "runtime/lifecycle.h"
 #include "runtime/process.h"
 #include "runtime/self.h"
+#include "runtime/scheduling.h"
 #include "runtime/state.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
@@ -112,7 +113,12 @@ static int spawn(struct joining *j, struct join_args *a, struct rt_error *err)
 	}
 	/* Without this copy the end of the other side is the end of the conversation. */
 	close(take_fd(&a->sync_fd));
-	int r = exec_cgroup_enter(&j->cgroup, j->state.cgroups_path, first, in_v2, j->state.pid, err);
+	const struct process_spec *p = &j->config.process;
+	int r = scheduling_set_affinity(p->affinity_initial, first, err);
+	if (r == 0)
+		r = exec_cgroup_enter(&j->cgroup, j->state.cgroups_path, first, in_v2, j->state.pid, err);
+	if (r == 0)
+		r = scheduling_set_affinity(p->affinity_final, first, err);
 	if (r == 0 && (r = sync_send(j->sync_fd, SYNC_GO, err)) == 0 && (r = sync_expect(j->sync_fd, SYNC_PID, &m, err)) == 0)
 		j->pid = m.pid;
 	if (r < 0)
@@ -148,6 +154,7 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 	scope_close(&a.sync_fd);
 	if (r < 0 || (r = process_set_oom_score(&c->process, j->pid, err)) < 0 || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0 ||
 	    (r = sync_expect(j->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(&c->process, j->pid, err)) < 0 ||
+	    (r = scheduling_apply(&c->process, j->pid, err)) < 0 ||
 	    (o->pid_file && (r = process_write_pid_file(o->pid_file, j->pid, err)) < 0) || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0)
 		return r;
 	/* The exec closes the socket; a failed one says why. */

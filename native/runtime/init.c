@@ -107,6 +107,9 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	/* 1. The runtime has written the id maps and moved this process into its cgroup. */
 	if ((r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
 		return r;
+	/* While /proc lets this process write to its own files there. */
+	if (ns_has(c, NS_TIME) && (r = ns_make_time(c, err)) < 0)
+		return r;
 	/* 2. Nobody in the container may trace or inspect this process while it still has the host in its hands. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return rt_fail_errno(err, "bar tracing");
@@ -128,6 +131,8 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if (a->console_socket >= 0 && (r = console_open(p, a->prepared->rootfs, a->console_socket, err)) < 0)
 		return r;
 	if ((r = run_create_hooks(a, m.pid, err)) < 0 || (r = rootfs_enter(c, a->prepared, err)) < 0)
+		return r;
+	if ((r = become_personality(c, err)) < 0)
 		return r;
 	/* 6. Nothing of the host stays open. */
 	if ((r = become_close_others((int *[]){ &a->sync_fd, &a->start_fd, NULL }, a->preserve_fds, err)) < 0)

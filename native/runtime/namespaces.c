@@ -10,6 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
 #include <linux/nsfs.h>
 
 #include "common/fs.h"
@@ -18,6 +22,7 @@
 static const struct { unsigned long flag; const char *name; } kinds[NS_KINDS] = {
 	[NS_USER] = { CLONE_NEWUSER, "user" }, [NS_PID] = { CLONE_NEWPID, "pid" }, [NS_NET] = { CLONE_NEWNET, "network" }, [NS_MOUNT] = { CLONE_NEWNS, "mount" },
 	[NS_IPC] = { CLONE_NEWIPC, "ipc" },    [NS_UTS] = { CLONE_NEWUTS, "uts" }, [NS_CGROUP] = { CLONE_NEWCGROUP, "cgroup" },
+	[NS_TIME] = { CLONE_NEWTIME, "time" },
 };
 
 unsigned long ns_flags(unsigned set)
@@ -56,12 +61,32 @@ int ns_open(const struct config *c, int fds[NS_KINDS], struct rt_error *err)
 	return 0;
 }
 
-int ns_join(const int fds[NS_KINDS], unsigned set, struct rt_error *err)
+int ns_join(const int fds[NS_KINDS], struct rt_error *err)
 {
+	bool joined[NS_KINDS] = { false };
+	for (int k = 0; k < NS_KINDS; k++)
+		joined[k] = fds[k] < 0 || (k != NS_USER && setns(fds[k], (int)kinds[k].flag) == 0);
 	for (int k = 0; k < NS_KINDS; k++) {
-		if ((set & (1u << k)) && fds[k] >= 0 && setns(fds[k], (int)kinds[k].flag) < 0)
+		if (!joined[k] && setns(fds[k], (int)kinds[k].flag) < 0)
 			return rt_fail_errno(err, "join the %s namespace", kinds[k].name);
 	}
+	return 0;
+}
+
+int ns_make_time(const struct config *c, struct rt_error *err)
+{
+	char text[96];
+	if (unshare(CLONE_NEWTIME) < 0)
+		return rt_fail(err, errno, errno == EINVAL ? "this kernel has no time namespaces" : "make a time namespace");
+	snprintf(text, sizeof text, "monotonic %lld %u\nboottime %lld %u\n", (long long)c->ns.monotonic_s, c->ns.monotonic_ns, (long long)c->ns.boottime_s,
+		 c->ns.boottime_ns);
+	int r = c->ns.has_offsets ? fs_write_at(AT_FDCWD, "/proc/self/timens_offsets", text) : 0;
+	if (r < 0)
+		return rt_fail(err, r, "set timeOffsets");
+	/* Till here it was only for children. */
+	cleanup_fd int fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWTIME) < 0)
+		return rt_fail_errno(err, "enter the time namespace");
 	return 0;
 }
 

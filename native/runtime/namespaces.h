@@ -13,8 +13,17 @@ unsigned long ns_flags(unsigned kinds);
 must_check int ns_open(const struct config *c, int fds[NS_KINDS], struct rt_error *err);
 void ns_close(int fds[NS_KINDS]);
 
-/* Joins the given kinds, in the order in which privileges allow it: user first. */
-must_check int ns_join(const int fds[NS_KINDS], unsigned kinds, struct rt_error *err);
+/*
+ * Joins every namespace of fds[]. The rights over a namespace are those over its owner: first all that the caller's own rights
+ * reach, then the user namespace, then those that belong to it.
+ */
+must_check int ns_join(const int fds[NS_KINDS], struct rt_error *err);
+
+/*
+ * Moves the calling process, which has one thread, into a new time namespace with the config's offsets. The process must be
+ * traceable (PR_SET_DUMPABLE) and the host's /proc in sight.
+ */
+must_check int ns_make_time(const struct config *c, struct rt_error *err);
 
 /* Writes uid_map and gid_map of `pid`, which waits in a new user namespace. */
 must_check int ns_write_id_maps(pid_t pid, const struct id_maps *uid, const struct id_maps *gid, struct rt_error *err);

@@ -21,18 +21,19 @@ static pid_t clone_process(uint64_t flags, int cgroup_fd)
 	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
 }
 
-/* All but the cgroup namespace, which init makes once it is in its cgroup. */
+/* All but the cgroup namespace, which init makes once it is in its cgroup, and the time namespace, whose clocks are set before anybody is in it. */
 static uint64_t created_flags(const struct config *c)
 {
-	return ns_flags(c->ns.create & ~(1u << NS_CGROUP));
+	return ns_flags(c->ns.create & ~(1u << NS_CGROUP | 1u << NS_TIME));
 }
 
-static unsigned joined(const struct config *c)
+static bool joins_any(const struct config *c)
 {
-	unsigned set = 0;
-	for (int k = 0; k < NS_KINDS; k++)
-		set |= c->ns.path[k] ? 1u << k : 0;
-	return set;
+	for (int k = 0; k < NS_KINDS; k++) {
+		if (c->ns.path[k])
+			return true;
+	}
+	return false;
 }
 
 /* In the new process: while it held the runtime's end too, it could never see the runtime end. */
@@ -46,8 +47,7 @@ static void drop_runtime_side(int sync_fd, int state_dir)
 static _Noreturn void join_and_init(struct init_args *a)
 {
 	struct rt_error err = { 0 };
-	unsigned late = joined(a->config) & ~(1u << NS_USER | 1u << NS_PID);
-	if (ns_join(a->ns_fds, late, &err) < 0) {
+	if (ns_join(a->ns_fds, &err) < 0) {
 		sync_send_error(a->sync_fd, &err);
 		_exit(255);
 	}
@@ -55,17 +55,18 @@ static _Noreturn void join_and_init(struct init_args *a)
 }
 
 /*
- * A process in between: only the children of the process that joins a pid namespace are in it, and namespaces belong to the
- * user namespace that their maker is in. Its child is the runtime's, by CLONE_PARENT.
+ * A process in between: only the children of the process that joins a pid namespace are in it, namespaces belong to the user
+ * namespace that their maker is in, and one that is in a new user namespace has no rights over those of the host that are to
+ * be joined. Its child is the runtime's, by CLONE_PARENT.
  */
 static _Noreturn void between(struct init_args *a)
 {
 	struct rt_error err = { 0 };
-	int r = ns_join(a->ns_fds, joined(a->config) & (1u << NS_USER | 1u << NS_PID), &err);
+	int r = ns_join(a->ns_fds, &err);
 	if (r == 0) {
 		pid_t pid = clone_process(created_flags(a->config) | CLONE_PARENT, -1);
 		if (pid == 0)
-			join_and_init(a);
+			init_main(a);
 		r = pid < 0 ? rt_fail_errno(&err, "start the container's process") : sync_send_pid(a->sync_fd, SYNC_PID, pid, &err);
 		if (r < 0 && pid > 0)
 			kill(pid, SIGKILL);
@@ -96,7 +97,7 @@ int spawn_init(struct init_args *a, int sync_fd, pid_t *pid, bool *in_v2, struct
 {
 	const struct config *c = a->config;
 	*in_v2 = false;
-	if (c->ns.path[NS_USER] || c->ns.path[NS_PID])
+	if (c->ns.path[NS_USER] || c->ns.path[NS_PID] || (ns_has(c, NS_USER) && joins_any(c)))
 		return spawn_between(a, sync_fd, pid, err);
 	pid_t child = clone_process(created_flags(c), a->cgroups->v2_fd);
 	*in_v2 = child >= 0 && a->cgroups->v2_fd >= 0;

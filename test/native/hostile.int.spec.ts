@@ -195,15 +195,14 @@ describe('the host’s side', () => {
 
 describe('a config', () => {
   const refused: [string, (config: OciConfig) => void, string][] = [
-    ['an unknown namespace', (c) => c.linux.namespaces.push({ type: 'time' }), 'namespace time is not supported'],
+    ['an unknown namespace', (c) => c.linux.namespaces.push({ type: 'space' }), 'namespace space is not supported'],
     ['a namespace twice', (c) => c.linux.namespaces.push({ type: 'pid' }), 'namespace pid is given twice'],
     ['no mount namespace', (c) => c.linux.namespaces.splice(4, 1), 'needs a new mount namespace'],
     ['an SELinux label', (c) => Object.assign(c.process, { selinuxLabel: 'a:b:c' }), 'process.selinuxLabel is not supported'],
     ['an AppArmor profile', (c) => Object.assign(c.process, { apparmorProfile: 'x' }), 'process.apparmorProfile is not supported'],
     ['a mount label', (c) => Object.assign(c.linux, { mountLabel: 'x' }), 'linux.mountLabel is not supported'],
     ['Intel RDT', (c) => Object.assign(c.linux, { intelRdt: { closID: 'x' } }), 'linux.intelRdt is not supported'],
-    ['a personality', (c) => Object.assign(c.linux, { personality: { domain: 'LINUX32' } }), 'linux.personality is not supported'],
-    ['a scheduler', (c) => Object.assign(c.process, { scheduler: { policy: 'SCHED_FIFO' } }), 'process.scheduler is not supported'],
+    ['an unknown personality', (c) => Object.assign(c.linux, { personality: { domain: 'BSD' } }), 'must be LINUX or LINUX32, not "BSD"'],
     ['no maps for a user namespace', (c) => Object.assign(c.linux, { uidMappings: [] }), 'needs uidMappings and gidMappings'],
     ['maps that wrap', (c) => Object.assign(c.linux, { uidMappings: [{ containerID: 4294967290, hostID: 0, size: 100 }] }), 'out of range'],
     ['negative maps', (c) => Object.assign(c.linux, { uidMappings: [{ containerID: 0, hostID: -1, size: 1 }] }), 'uidMappings needs'],

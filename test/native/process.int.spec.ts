@@ -92,7 +92,6 @@ describe('capabilities', () => {
   });
 
   it.each([
-    [{ bounding: ['CAP_FLY'] }, 'unknown capability CAP_FLY'],
     [{ effective: ['CAP_KILL'] }, 'effective capabilities must be permitted'],
     [{ permitted: ['CAP_KILL'], ambient: ['CAP_KILL'] }, 'ambient capabilities must be permitted and inheritable'],
   ])('that make no sense are refused: %o', (capabilities, message) => {
@@ -100,6 +99,15 @@ describe('capabilities', () => {
       config.process.capabilities = capabilities;
     });
     expect(outcome.stderr).toContain(message);
+  });
+
+  it('that nobody can give are left out with a warning', () => {
+    const caps = ['CAP_CHOWN', 'CAP_FLY'];
+    const outcome = bundle.run(['report'], (config) => {
+      config.process.capabilities = { bounding: caps, effective: caps, permitted: caps };
+    });
+    expect(outcome.stderr).toContain('capability CAP_FLY is unknown and is not given');
+    expect(setsOf(outcome)).toMatchObject({ CapEff: bit(0), CapBnd: bit(0) });
   });
 
   it('take effect: CAP_CHOWN is needed to chown', () => {
