@@ -13,12 +13,16 @@
 
 #include "common/json.h"
 #include "common/scope.h"
+#include "layer/blob.h"
 #include "layer/overlay.h"
+#include "layer/pack.h"
 #include "layer/unpack.h"
 #include "layer/walk.h"
 
 struct arguments {
 	const char *dir;
+	const char *image;
+	struct blob_request blob;
 	struct layer_limits limits;
 	struct overlay overlay;
 	struct idmap map;
@@ -39,6 +43,14 @@ static int parse_argument(const char *name, const char *value, struct arguments 
 {
 	if (strcmp(name, "--dir") == 0)
 		a->dir = value;
+	else if (strcmp(name, "--image") == 0)
+		a->image = value;
+	else if (strcmp(name, "--blob") == 0)
+		a->blob.blob_digest = value;
+	else if (strcmp(name, "--diff-id") == 0)
+		a->blob.diff_id = value;
+	else if (strcmp(name, "--compression") == 0)
+		return compression_parse(value, &a->blob.compression, err);
 	else if (strcmp(name, "--target") == 0)
 		a->overlay.target = value;
 	else if (strcmp(name, "--upper") == 0)
@@ -94,24 +106,78 @@ static int open_dir(const char *path, struct rt_error *err)
 	return fd < 0 ? rt_fail_errno(err, "open %.200s", path) : fd;
 }
 
+static int print_layer(const struct blob_facts *blob, uint64_t bytes, uint64_t entries, struct rt_error *err)
+{
+	struct json_out o = { 0 };
+	json_out_open(&o, '{');
+	json_out_key(&o, "bytes");
+	json_out_uint(&o, bytes);
+	json_out_key(&o, "entries");
+	json_out_uint(&o, entries);
+	json_out_key(&o, "blobDigest");
+	json_out_str(&o, blob->blob_digest);
+	json_out_key(&o, "blobBytes");
+	json_out_uint(&o, blob->blob_bytes);
+	json_out_key(&o, "diffId");
+	json_out_str(&o, blob->diff_id);
+	json_out_key(&o, "archiveBytes");
+	json_out_uint(&o, blob->archive_bytes);
+	json_out_close(&o, '}');
+	return print(&o, err);
+}
+
+struct unpacking {
+	int dir;
+	const struct layer_limits *limits;
+	struct unpack_result result;
+};
+
+static int make_tree(void *context, const struct byte_source *archive, struct rt_error *err)
+{
+	struct unpacking *u = context;
+	return unpack_layer(archive, u->dir, u->limits, &u->result, err);
+}
+
 static int do_unpack(const struct arguments *a, struct rt_error *err)
 {
-	struct unpack_result result;
 	int r = required(a->dir, "--dir", err);
 	if (r < 0)
 		return r;
 	cleanup_fd int dir = open_dir(a->dir, err);
-	r = dir < 0 ? dir : unpack_layer(STDIN_FILENO, dir, &a->limits, &result, err);
+	struct unpacking u = { .dir = dir, .limits = &a->limits };
+	struct blob_facts blob;
+	r = dir < 0 ? dir : blob_run(&a->blob, make_tree, &u, &blob, err);
+	return r < 0 ? r : print_layer(&blob, u.result.bytes, u.result.entries, err);
+}
+
+struct packing {
+	int image;
+	const struct layer_limits *limits;
+	struct pack_result result;
+};
+
+static int make_image(void *context, const struct byte_source *archive, struct rt_error *err)
+{
+	struct packing *p = context;
+	return pack_layer(archive, p->image, p->limits, &p->result, err);
+}
+
+static int do_pack(const struct arguments *a, struct rt_error *err)
+{
+	int r = required(a->image, "--image", err);
 	if (r < 0)
 		return r;
-	struct json_out o = { 0 };
-	json_out_open(&o, '{');
-	json_out_key(&o, "bytes");
-	json_out_uint(&o, result.bytes);
-	json_out_key(&o, "entries");
-	json_out_uint(&o, result.entries);
-	json_out_close(&o, '}');
-	return print(&o, err);
+	cleanup_fd int image = open(a->image, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (image < 0)
+		return rt_fail_errno(err, "create %.200s", a->image);
+	struct packing p = { .image = image, .limits = &a->limits };
+	struct blob_facts blob;
+	r = blob_run(&a->blob, make_image, &p, &blob, err);
+	if (r == 0)
+		r = print_layer(&blob, p.result.bytes, p.result.entries, err);
+	if (r < 0)
+		unlink(a->image);
+	return r;
 }
 
 static int do_mount(const struct arguments *a, struct rt_error *err)
@@ -164,7 +230,7 @@ static const struct verb {
 	const char *name;
 	int (*run)(const struct arguments *, struct rt_error *);
 } verbs[] = {
-	{ "unpack", do_unpack }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "remove", do_remove },
+	{ "unpack", do_unpack }, { "pack", do_pack }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "remove", do_remove },
 };
 
 static const char *error_code(int code)
@@ -172,6 +238,8 @@ static const char *error_code(int code)
 	switch (code) {
 	case EPROTO:
 		return "layerRejected";
+	case EBADMSG:
+		return "digestMismatch";
 	case EFBIG:
 		return "tooLarge";
 	case EINVAL:
@@ -192,7 +260,7 @@ static void print_error(const struct rt_error *err)
 	json_out_key(&o, "error");
 	json_out_str(&o, error_code(err->code));
 	json_out_key(&o, "message");
-	json_out_str(&o, err->code == EFBIG ? err->text : message);
+	json_out_str(&o, err->code == EFBIG || err->code == EBADMSG ? err->text : message);
 	json_out_close(&o, '}');
 	cleanup_free char *text = json_out_finish(&o);
 	printf("%s\n", text ? text : "{\"error\":\"io\",\"message\":\"out of memory\"}");
@@ -209,7 +277,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; r == 0 && argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
 		verb = strcmp(argv[1], verbs[i].name) == 0 ? &verbs[i] : verb;
 	if (r == 0 && !verb)
-		r = rt_fail(&err, EINVAL, "berth-layer unpack|mount|unmount|measure|remove ...");
+		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|mount|unmount|measure|remove ...");
 	if (r == 0)
 		r = verb->run(a, &err);
 	free(a);

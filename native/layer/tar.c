@@ -3,13 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/scope.h"
 #include "layer/pax.h"
 
 #define BLOCK 512u
-#define BUFFER (256u << 10)
 
 /* POSIX ustar; GNU's own format differs behind `magic`, where only `prefix` would matter here. */
 struct header {
@@ -33,29 +31,29 @@ struct header {
 };
 _Static_assert(sizeof(struct header) == BLOCK, "a tar header is one block");
 
-int tar_open(struct tar_reader *t, int fd, const struct layer_limits *limits, struct rt_error *err)
+void tar_open(struct tar_reader *t, const struct byte_source *from, const struct layer_limits *limits)
 {
-	*t = (struct tar_reader){ .fd = fd, .limits = *limits, .buffer = malloc(BUFFER) };
-	return t->buffer ? 0 : rt_fail(err, ENOMEM, "read the layer");
+	*t = (struct tar_reader){ .from = *from, .limits = *limits };
 }
 
 void tar_close(struct tar_reader *t)
 {
-	free(t->buffer);
 	free(t->extension);
 }
 
 /* Makes at least one byte available unless the input has ended. */
 static int fill(struct tar_reader *t, struct rt_error *err)
 {
-	if (t->start < t->end)
-		return 0;
-	ssize_t n = retry_eintr(read(t->fd, t->buffer, BUFFER));
-	if (n < 0)
-		return rt_fail_errno(err, "read the layer");
-	t->start = 0;
-	t->end = (size_t)n;
-	return 0;
+	return t->len > 0 ? 0 : t->from.pull(t->from.self, &t->piece, &t->len, err);
+}
+
+/* Steps over bytes of the piece and returns where they begin. */
+static const unsigned char *step(struct tar_reader *t, size_t n)
+{
+	const unsigned char *at = t->piece;
+	t->piece += n;
+	t->len -= n;
+	return at;
 }
 
 /* Copies exactly n bytes; to NULL: drops them. Returns 1, 0 at an end of input before the first byte (`may_end`), or -errno. */
@@ -65,15 +63,14 @@ static int take(struct tar_reader *t, void *to, size_t n, bool may_end, struct r
 		int r = fill(t, err);
 		if (r < 0)
 			return r;
-		size_t have = t->end - t->start;
-		if (have == 0 && done == 0 && may_end)
+		if (t->len == 0 && done == 0 && may_end)
 			return 0;
-		if (have == 0)
+		if (t->len == 0)
 			return rt_fail(err, EPROTO, "the layer ends in the middle of an entry");
-		size_t part = have < n - done ? have : n - done;
+		size_t part = t->len < n - done ? t->len : n - done;
+		const unsigned char *from = step(t, part);
 		if (to)
-			memcpy((char *)to + done, t->buffer + t->start, part);
-		t->start += part;
+			memcpy((char *)to + done, from, part);
 		done += part;
 	}
 	return 1;
@@ -380,12 +377,10 @@ int tar_read(struct tar_reader *t, const void **piece, size_t *len, struct rt_er
 	int r = fill(t, err);
 	if (r < 0)
 		return r;
-	size_t have = t->end - t->start;
-	if (have == 0)
+	if (t->len == 0)
 		return rt_fail(err, EPROTO, "the layer ends in the middle of an entry");
-	*piece = t->buffer + t->start;
-	*len = have < t->left ? have : (size_t)t->left;
-	t->start += *len;
+	*len = t->len < t->left ? t->len : (size_t)t->left;
+	*piece = step(t, *len);
 	t->left -= *len;
 	return 0;
 }
@@ -396,11 +391,11 @@ int tar_drain(struct tar_reader *t, struct rt_error *err)
 		int r = fill(t, err);
 		if (r < 0)
 			return r;
-		if (t->start == t->end)
+		if (t->len == 0)
 			return 0;
-		r = count_bytes(t, t->end - t->start, err);
+		r = count_bytes(t, t->len, err);
 		if (r < 0)
 			return r;
-		t->start = t->end;
+		step(t, t->len);
 	}
 }

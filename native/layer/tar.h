@@ -14,7 +14,7 @@
 #include <sys/types.h>
 #include <time.h>
 
-#include "common/error.h"
+#include "layer/bytes.h"
 #include "layer/limits.h"
 
 enum tar_type { TAR_FILE, TAR_HARDLINK, TAR_SYMLINK, TAR_DEVICE, TAR_DIRECTORY, TAR_FIFO };
@@ -39,25 +39,25 @@ struct tar_entry {
 };
 
 struct tar_reader {
-	int fd;
+	struct byte_source from;
 	struct layer_limits limits;
 	uint64_t bytes;   /* counted against limits.max_bytes */
 	uint64_t entries; /* counted against limits.max_entries */
 	uint64_t left;    /* of the current entry's content */
 	unsigned padding; /* after it */
 	char *extension;  /* the pax records that the entry's attributes point into */
-	unsigned char *buffer;
-	size_t start, end;
+	const unsigned char *piece; /* of the source, what is not read yet */
+	size_t len;
 };
 
-/* The reader does not own fd. */
-must_check int tar_open(struct tar_reader *t, int fd, const struct layer_limits *limits, struct rt_error *err);
+/* `from` must outlive the reader. */
+void tar_open(struct tar_reader *t, const struct byte_source *from, const struct layer_limits *limits);
 void tar_close(struct tar_reader *t);
 
 /* Moves to the next entry, past whatever content of the current one was not read. Returns 1, 0 at the archive's end, or -errno. */
 must_check int tar_next(struct tar_reader *t, struct tar_entry *e, struct rt_error *err);
 
-/* The next piece of the entry's content, in the reader's buffer until the next call. *len is 0 at its end. */
+/* The next piece of the entry's content, in the source's memory until the next call. *len is 0 at its end. */
 must_check int tar_read(struct tar_reader *t, const void **piece, size_t *len, struct rt_error *err);
 
 /* Reads and drops what follows the archive's end, so that the writer sees every byte taken. */

@@ -13,11 +13,7 @@
 #include "layer/tar.h"
 #include "layer/tree.h"
 #include "layer/walk.h"
-
-#define WHITEOUT ".wh."
-#define WHITEOUT_LEN 4
-#define WHITEOUT_META ".wh..wh."
-#define WHITEOUT_OPAQUE ".wh..wh..opq"
+#include "layer/whiteout.h"
 
 /* What any file system gives an attribute while it has room at all; ext4 keeps all of a file's in one block. */
 #define XATTR_ALWAYS_FITS 512
@@ -197,47 +193,26 @@ static int unpack_device(int dirfd, const char *base, struct rt_error *err)
 	return r < 0 ? r : tree_whiteout(dirfd, base, err);
 }
 
-/* Entries named `.wh.*` are instructions, not files. */
-static int unpack_whiteout(int dirfd, const char *base, const struct tar_entry *e, struct rt_error *err)
-{
-	const char *name = base + WHITEOUT_LEN;
-	if (strcmp(base, WHITEOUT_OPAQUE) == 0)
-		return tree_set_opaque(dirfd, err);
-	/* What aufs kept for itself has no meaning in an image. */
-	if (strncmp(base, WHITEOUT_META, strlen(WHITEOUT_META)) == 0)
-		return 0;
-	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return rt_fail(err, EPROTO, "whiteout of nothing: %.200s", e->path);
-	return tree_whiteout(dirfd, name, err);
-}
-
-static bool has_whiteout_parent(const char *path)
-{
-	const char *base = path + path_base(path);
-	for (const char *p = path; p < base; p = strchr(p, '/') + 1) {
-		if (strncmp(p, WHITEOUT, WHITEOUT_LEN) == 0)
-			return true;
-	}
-	return false;
-}
-
 static int unpack_entry(struct unpack *u, const struct tar_entry *e, struct rt_error *err)
 {
 	char path[LAYER_PATH_MAX];
-	const char *base;
+	const char *base, *hidden;
 	int dirfd;
 	int r = path_normalize(e->path, path, err);
 	if (r < 0)
 		return r;
 	if (!*path)
 		return e->type == TAR_DIRECTORY ? unpack_directory(u, e, path, -1, path, err) : rt_fail(err, EPROTO, "the root is no directory");
-	if (has_whiteout_parent(path))
-		return rt_fail(err, EPROTO, "entry beneath a whiteout: %.200s", e->path);
-	r = tree_parent(&u->tree, path, &dirfd, &base, err);
+	enum whiteout whiteout;
+	r = whiteout_parse(path, &whiteout, &hidden, err);
+	if (r == 0)
+		r = tree_parent(&u->tree, path, &dirfd, &base, err);
 	if (r < 0)
 		return r;
-	if (strncmp(base, WHITEOUT, WHITEOUT_LEN) == 0)
-		return unpack_whiteout(dirfd, base, e, err);
+	if (whiteout == WHITEOUT_IGNORED)
+		return 0;
+	if (whiteout != WHITEOUT_NONE)
+		return whiteout == WHITEOUT_OPAQUE ? tree_set_opaque(dirfd, err) : tree_whiteout(dirfd, hidden, err);
 	switch (e->type) {
 	case TAR_FILE:
 		return unpack_file(u, e, dirfd, base, err);
@@ -271,13 +246,12 @@ static int unpack_all(struct unpack *u, const struct layer_limits *limits, struc
 	return r;
 }
 
-int unpack_layer(int archive, int dir, const struct layer_limits *limits, struct unpack_result *out, struct rt_error *err)
+int unpack_layer(const struct byte_source *archive, int dir, const struct layer_limits *limits, struct unpack_result *out, struct rt_error *err)
 {
 	__attribute__((cleanup(unpack_free))) struct unpack u = { 0 };
 	tree_init(&u.tree, dir);
-	int r = tar_open(&u.tar, archive, limits, err);
-	if (r == 0)
-		r = unpack_all(&u, limits, err);
+	tar_open(&u.tar, archive, limits);
+	int r = unpack_all(&u, limits, err);
 	if (r == 0)
 		r = tar_drain(&u.tar, err);
 	if (r == 0)

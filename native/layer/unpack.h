@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "common/error.h"
+#include "layer/bytes.h"
 #include "layer/limits.h"
 
 struct unpack_result {
@@ -23,6 +23,6 @@ struct unpack_result {
  * EPROTO: the archive is malformed or tries to leave the directory. EFBIG: a limit was passed. Anything else is the machine's failure.
  * On failure the directory holds whatever had been unpacked; the caller removes it.
  */
-must_check int unpack_layer(int archive, int dir, const struct layer_limits *limits, struct unpack_result *out, struct rt_error *err);
+must_check int unpack_layer(const struct byte_source *archive, int dir, const struct layer_limits *limits, struct unpack_result *out, struct rt_error *err);
 
 #endif

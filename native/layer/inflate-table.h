@@ -1,0 +1,42 @@
+/* Tables that decode deflate's Huffman codes, several bits at a time. */
+#ifndef BERTH_LAYER_INFLATE_TABLE_H
+#define BERTH_LAYER_INFLATE_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * One entry: what the next bits of the input mean.
+ *
+ *     bits 0-7    length of the code; of a link, bits that the first table has used
+ *     bits 8-11   extra bits that follow the code; of a link, bits that index the second table
+ *     bits 12-15  kind
+ *     bits 16-31  the literal, the base of the length or distance, or where the second table begins
+ */
+typedef uint32_t inflate_entry;
+
+enum inflate_kind { INFLATE_LITERAL, INFLATE_COPY, INFLATE_END, INFLATE_LINK, INFLATE_INVALID };
+
+#define ENTRY_LENGTH(e) ((e)&0xff)
+#define ENTRY_EXTRA(e) ((e) >> 8 & 15)
+#define ENTRY_KIND(e) ((e) >> 12 & 15)
+#define ENTRY_VALUE(e) ((e) >> 16)
+
+#define INFLATE_LITLEN_BITS 11
+#define INFLATE_DISTANCE_BITS 9
+#define INFLATE_CODELEN_BITS 7
+
+/* Room for the first table and for every second one that valid codes of at most 15 bits can ask for. */
+#define INFLATE_LITLEN_SIZE (2048 + 2048)
+#define INFLATE_DISTANCE_SIZE (512 + 1024)
+#define INFLATE_CODELEN_SIZE 128
+
+/*
+ * Each builds a table from code lengths (0: the symbol does not occur). False: the lengths are no prefix code. As RFC 1951 has it, a code
+ * may be incomplete only where it has one symbol of one bit, and distances may have none at all.
+ */
+bool inflate_build_litlen(inflate_entry *table, const uint8_t *lengths, unsigned count);
+bool inflate_build_distance(inflate_entry *table, const uint8_t *lengths, unsigned count);
+bool inflate_build_codelen(inflate_entry *table, const uint8_t *lengths, unsigned count);
+
+#endif
