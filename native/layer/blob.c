@@ -30,6 +30,8 @@ static void *read_blob(void *self)
 		sha256_update(&hash, chunk, (size_t)n);
 		if (wanted >= 0)
 			wanted = relay_turn(&p->packed, (size_t)n, &chunk, &p->reading);
+		if (wanted < 0 && !p->request->blob_digest)
+			break;
 	}
 	p->facts->blob_bytes = hash.bytes;
 	sha256_text(&hash, p->facts->blob_digest);

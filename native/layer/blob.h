@@ -25,8 +25,8 @@ struct blob_facts {
 };
 
 /*
- * Runs `make` on the archive, which it must pull to its end, and returns what became of all. The blob is read to its end in any case, since only
- * all of it tells who is to blame. So a failure is, in this order: EBADMSG when the blob is not what its digest says; EPROTO when it does not
+ * Runs `make` on the archive, which it must pull to its end, and returns what became of all. With a digest to compare, the blob is read to its end in any
+ * case, since only all of it tells who is to blame. So a failure is, in this order: EBADMSG when the blob is not what its digest says; EPROTO when it does not
  * decompress; what `make` failed with; EBADMSG when the archive is not what the diff id says.
  */
 must_check int blob_run(const struct blob_request *request, int (*make)(void *context, const struct byte_source *archive, struct rt_error *err),

@@ -14,6 +14,7 @@
 #include "common/json.h"
 #include "common/scope.h"
 #include "layer/blob.h"
+#include "layer/image-mount.h"
 #include "layer/overlay.h"
 #include "layer/pack.h"
 #include "layer/unpack.h"
@@ -67,7 +68,9 @@ static int parse_argument(const char *name, const char *value, struct arguments 
 	} else if (strcmp(name, "--lower") == 0) {
 		if (a->overlay.lower_count == OVERLAY_LOWERS_MAX)
 			return rt_fail(err, E2BIG, "more than %d layers", OVERLAY_LOWERS_MAX);
-		a->overlay.lowers[a->overlay.lower_count++] = value;
+		/* An image belongs to the lower that follows it. */
+		a->overlay.lowers[a->overlay.lower_count++] = (struct overlay_lower){ value, a->image };
+		a->image = NULL;
 	} else {
 		return rt_fail(err, EINVAL, "unknown option %.60s", name);
 	}
@@ -188,14 +191,23 @@ static int do_mount(const struct arguments *a, struct rt_error *err)
 	if (r == 0)
 		r = required(a->overlay.work, "--work", err);
 	if (r == 0)
-		r = required(a->overlay.lowers[0], "--lower", err);
+		r = required(a->overlay.lowers[0].dir, "--lower", err);
 	return r < 0 ? r : overlay_mount(&a->overlay, err);
 }
 
 static int do_unmount(const struct arguments *a, struct rt_error *err)
 {
+	cleanup_fd int lock = -1;
 	int r = required(a->overlay.target, "--target", err);
-	return r < 0 ? r : overlay_unmount(a->overlay.target, err);
+	if (r == 0)
+		r = overlay_unmount(a->overlay.target, err);
+	for (int i = 0; r == 0 && i < a->overlay.lower_count; i++) {
+		if (lock < 0)
+			r = image_lock(a->overlay.lowers[i].dir, &lock, err);
+		if (r == 0)
+			r = image_release(a->overlay.lowers[i].dir, err);
+	}
+	return r;
 }
 
 static int do_measure(const struct arguments *a, struct rt_error *err)

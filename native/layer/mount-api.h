@@ -1,5 +1,5 @@
 /*
- * The kernel's file-descriptor mount calls (open_tree(2), mount_setattr(2), move_mount(2)), which musl does not declare.
+ * The kernel's file-descriptor mount calls (fsopen(2), open_tree(2), mount_setattr(2), move_mount(2)), which musl does not declare.
  * All return 0 or a descriptor, or -errno.
  */
 #ifndef BERTH_LAYER_MOUNT_API_H
@@ -17,5 +17,8 @@ must_check int mount_restrict(int mount_fd, int userns_fd);
 
 /* Attaches an unattached mount at a path relative to dirfd, or at dirfd itself when `path` is "". */
 must_check int mount_attach(int mount_fd, int dirfd, const char *path);
+
+/* An unattached mount of a filesystem from its source, read-only, without devices and set-id bits. -ENOTBLK where it wants a device and the source is none. */
+must_check int mount_filesystem(const char *type, const char *source);
 
 #endif

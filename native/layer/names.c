@@ -3,35 +3,43 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "layer/path.h"
 
 #define LINKS_MAX 40 /* the kernel's own */
 
-/* Address space for all that may come; only what is touched becomes memory. */
-static void *reserve(uint64_t bytes)
+/* Makes room for one more of a table. */
+static int grow(void **table, uint32_t *capacity, uint32_t count, size_t size, struct rt_error *err)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return p == MAP_FAILED ? NULL : p;
+	if (count < *capacity)
+		return 0;
+	uint32_t wanted = *capacity ? 2 * *capacity : 256;
+	void *grown = realloc(*table, wanted * size);
+	if (!grown)
+		return rt_fail(err, ENOMEM, "keep the layer's names");
+	*table = grown;
+	*capacity = wanted;
+	return 0;
 }
 
-static void release(void *p, uint64_t bytes)
+/* Pointers into the tables last until the next name is added. */
+static int make_room(struct names *n, struct rt_error *err)
 {
-	if (p)
-		munmap(p, bytes);
+	int r = grow((void **)&n->all, &n->capacity, n->count, sizeof *n->all, err);
+	if (r == 0)
+		r = grow((void **)&n->inodes, &n->inode_capacity, n->inode_count, sizeof *n->inodes, err);
+	if (r == 0)
+		r = grow((void **)&n->directories, &n->directory_capacity, n->directory_count, sizeof *n->directories, err);
+	return r;
 }
 
 int names_open(struct names *n, uint64_t max, struct rt_error *err)
 {
 	*n = (struct names){ .max = max < 1u << 26 ? (uint32_t)max + 1 : 1u << 26, .bucket_count = 1024, .last_parent = NAMES_NONE };
-	n->all = reserve(n->max * sizeof *n->all);
-	n->inodes = reserve(n->max * sizeof *n->inodes);
-	n->directories = reserve(n->max * sizeof *n->directories);
-	n->texts = reserve(NAMES_BYTES_MAX);
-	n->buckets = reserve(n->bucket_count * sizeof *n->buckets);
-	if (!n->all || !n->inodes || !n->directories || !n->texts || !n->buckets)
+	int r = make_room(n, err);
+	n->buckets = malloc(n->bucket_count * sizeof *n->buckets);
+	if (r < 0 || !n->buckets)
 		return rt_fail(err, ENOMEM, "keep the layer's names");
 	/* Whoever does not know the seed cannot make names that fall into one bucket. */
 	if (getrandom(&n->seed, sizeof n->seed, 0) != sizeof n->seed)
@@ -48,11 +56,11 @@ void names_close(struct names *n)
 {
 	for (uint32_t i = 0; i < n->directory_count; i++)
 		free(n->directories[i].xattrs.bytes);
-	release(n->all, n->max * sizeof *n->all);
-	release(n->inodes, n->max * sizeof *n->inodes);
-	release(n->directories, n->max * sizeof *n->directories);
-	release(n->texts, NAMES_BYTES_MAX);
-	release(n->buckets, n->bucket_count * sizeof *n->buckets);
+	free(n->all);
+	free(n->inodes);
+	free(n->directories);
+	free(n->texts);
+	free(n->buckets);
 }
 
 const char *names_text(const struct names *n, uint32_t id)
@@ -134,12 +142,11 @@ uint32_t names_resolve(const struct names *n, const char *path)
 /* Twice the buckets, when there are more names than buckets. */
 static int widen(struct names *n, struct rt_error *err)
 {
-	uint32_t before = n->bucket_count, *grown = reserve(2ull * before * sizeof *grown);
+	uint32_t *grown = realloc(n->buckets, 2ull * n->bucket_count * sizeof *grown);
 	if (!grown)
 		return rt_fail(err, ENOMEM, "keep the layer's names");
-	release(n->buckets, before * sizeof *n->buckets);
 	n->buckets = grown;
-	n->bucket_count = 2 * before;
+	n->bucket_count *= 2;
 	memset(grown, 0xff, n->bucket_count * sizeof *grown);
 	for (uint32_t id = 1; id < n->count; id++) {
 		if (n->all[id].gone)
@@ -155,6 +162,11 @@ static int keep_text(struct names *n, const char *text, size_t len, uint32_t *at
 {
 	if (len > NAMES_BYTES_MAX - n->text_bytes)
 		return rt_fail(err, EFBIG, "the layer's names take more than %u bytes", NAMES_BYTES_MAX);
+	while (n->text_capacity - n->text_bytes < len) {
+		int r = grow((void **)&n->texts, &n->text_capacity, n->text_capacity, 1, err);
+		if (r < 0)
+			return r;
+	}
 	*at = n->text_bytes;
 	memcpy(n->texts + *at, text, len);
 	n->text_bytes += (uint32_t)len;
@@ -168,6 +180,8 @@ int names_add(struct names *n, uint32_t directory, const char *base, enum name_k
 	if (n->count == n->max)
 		return rt_fail(err, EFBIG, "the layer holds more than %u names", n->max - 1);
 	int r = keep_text(n, base, len, &text, err);
+	if (r == 0)
+		r = make_room(n, err);
 	if (r == 0 && n->count > n->bucket_count)
 		r = widen(n, err);
 	if (r < 0)

@@ -52,7 +52,9 @@ struct names {
 	struct name_directory *directories;
 	char *texts;
 	uint32_t *buckets;
-	uint32_t count, inode_count, directory_count, text_bytes, bucket_count, max;
+	uint32_t count, inode_count, directory_count, text_bytes, bucket_count;
+	uint32_t capacity, inode_capacity, directory_capacity, text_capacity;
+	uint32_t max;
 	uint64_t xattr_bytes;
 	uint64_t seed;
 	uint64_t implied; /* directories that no entry asked for */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/scope.h"
+#include "layer/image-mount.h"
 #include "layer/mount-api.h"
 
 #define OPTIONS_MAX 4096 /* one page, mount(2)'s limit */
@@ -129,6 +130,26 @@ static void close_all(const int *fds, int n)
 		close(fds[i]);
 }
 
+/* Clones the lowers, topmost first, down to the first that hides all below it. */
+static int clone_lowers(const struct overlay *o, int userns, int *lowers, int *cloned, struct rt_error *err)
+{
+	/* Until all are cloned nobody may take an image's mount away and leave an empty directory. */
+	cleanup_fd int lock = -1;
+	int r = 0;
+	for (bool opaque = false; r == 0 && !opaque && *cloned < o->lower_count; *cloned += r == 0) {
+		const struct overlay_lower *lower = &o->lowers[*cloned];
+		if (lower->image && lock < 0)
+			r = image_lock(lower->dir, &lock, err);
+		if (r == 0 && lower->image)
+			r = image_mount(lower->image, lower->dir, err);
+		if (r == 0) {
+			opaque = hides_all_below(lower->dir);
+			r = clone_lower(lower->dir, userns, &lowers[*cloned], err);
+		}
+	}
+	return r;
+}
+
 int overlay_mount(const struct overlay *o, struct rt_error *err)
 {
 	cleanup_fd int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
@@ -138,10 +159,8 @@ int overlay_mount(const struct overlay *o, struct rt_error *err)
 	if (home < 0 || target < 0)
 		return rt_fail_errno(err, "open %.200s", home < 0 ? "/proc/self/ns/mnt" : o->target);
 	int r = o->map ? idmap_open(o->map, &userns, err) : 0;
-	for (bool opaque = false; r == 0 && !opaque && cloned < o->lower_count; cloned += r == 0) {
-		opaque = hides_all_below(o->lowers[cloned]);
-		r = clone_lower(o->lowers[cloned], userns, &lowers[cloned], err);
-	}
+	if (r == 0)
+		r = clone_lowers(o, userns, lowers, &cloned, err);
 	if (r == 0)
 		r = own_upper(o, err);
 	if (r == 0)

@@ -9,17 +9,20 @@
 
 struct overlay {
 	const char *target, *upper, *work;
-	const char *lowers[OVERLAY_LOWERS_MAX]; /* topmost first */
+	struct overlay_lower {
+		const char *dir;   /* the tree, or where the image is to be mounted */
+		const char *image; /* an EROFS file; NULL: dir holds the tree itself */
+	} lowers[OVERLAY_LOWERS_MAX]; /* topmost first; all images' directories lie in one */
 	int lower_count;
 	const struct idmap *map; /* NULL: ids as on the host */
 };
 
 /*
- * Mounts the overlay at target, without devices; upper and work must be empty directories of one filesystem. With a map, the lowers show their
+ * Mounts the overlay at target, without devices, and the lowers' images where they are not mounted yet (image-mount.h); upper and work must be empty directories of one filesystem. With a map, the lowers show their
  * owners through it and upper's root becomes the container root's own, so that root in a user namespace with that map writes, copies up, chowns and deletes as
  * it would on a disk of its own. The writable layer is not synced to disk (`volatile`): it does not outlive a crash of the machine anyway.
  *
- * Nothing is mounted on failure. ENOTSUP when the kernel or the layers' filesystem knows no idmapped mounts. Linux 5.19 or later with a map.
+ * On failure the overlay is not mounted; images may be. ENOTSUP when the kernel or the layers' filesystem knows no idmapped mounts. Linux 5.19 or later with a map.
  */
 must_check int overlay_mount(const struct overlay *o, struct rt_error *err);
 

@@ -149,18 +149,19 @@ static int pack_hardlink(struct pack *p, const struct tar_entry *e, uint32_t dir
 	parent[at] = 0;
 	uint32_t holder = names_resolve(&p->names, parent);
 	uint32_t source = holder != NAMES_NONE && target[at] ? names_find(&p->names, holder, target + at) : NAMES_NONE;
-	const struct name *found = source != NAMES_NONE ? &p->names.all[source] : NULL;
-	if (!found || found->kind == NAME_DIRECTORY || found->kind == NAME_WHITEOUT)
+	/* A copy: adding a name may move the table. */
+	const struct name found = p->names.all[source != NAMES_NONE ? source : NAMES_ROOT];
+	if (found.kind == NAME_DIRECTORY || found.kind == NAME_WHITEOUT)
 		return rt_fail(err, EPROTO, "hard link %.150s to what this layer does not hold: %.150s", e->path, e->link);
 	uint32_t there = names_find(&p->names, directory, base);
-	if (there != NAMES_NONE && p->names.all[there].inode == found->inode)
+	if (there != NAMES_NONE && p->names.all[there].inode == found.inode)
 		return 0;
 	if (there != NAMES_NONE)
 		names_clear(&p->names, there);
 	/* What was cleared may have been on the way to the target. */
-	if (found->gone)
+	if (p->names.all[source].gone)
 		return rt_fail(err, EPROTO, "link %.150s to %.150s: it replaces what it is a link to", e->path, e->link);
-	return names_add(&p->names, directory, base, found->kind, found->inode, &there, err);
+	return names_add(&p->names, directory, base, (enum name_kind)found.kind, found.inode, &there, err);
 }
 
 static int pack_entry(struct pack *p, const struct tar_entry *e, struct rt_error *err)

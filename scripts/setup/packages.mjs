@@ -57,6 +57,7 @@ export const runPackages = [
   command('musl-tools', 'musl-gcc'),
   file('libc6-dev', '/usr/include/stdio.h'),
   file('linux-libc-dev', '/usr/include/linux/openat2.h'),
+  file('libzstd-dev', '/usr/lib/x86_64-linux-gnu/libzstd.a', '/usr/lib/aarch64-linux-gnu/libzstd.a'),
   file('libstdc++6', '/usr/lib/x86_64-linux-gnu/libstdc++.so.6', '/usr/lib/aarch64-linux-gnu/libstdc++.so.6', '/usr/lib64/libstdc++.so.6'),
   { name: 'busybox-static', present: () => findStaticBusybox() !== null },
 ];
@@ -74,6 +75,7 @@ export const testPackages = [
   command('qemu-system-x86', 'qemu-system-x86_64'),
   command('cpio'),
   command('strace'),
+  command('erofs-utils', 'fsck.erofs'),
   command('iproute2', 'ip'),
   command('git'),
   command('systemd', 'systemd-analyze'),

@@ -2,7 +2,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type HostileLayer, hostileLayers } from './hostile-layers.js';
-import { berthLayer, isRoot, isSanitized, LayerFixture, runLayer } from './layer-fixture.js';
+import { berthLayer, isRoot, isSanitized, LayerFixture, layerForms, runLayer } from './layer-fixture.js';
 import { look } from './look.js';
 import { type RawEntry, rawTar } from './raw-tar.js';
 import { base, visibleLayers } from './visible-layers.js';
@@ -12,7 +12,7 @@ const limitsOf = ({ limits: { bytes, entries } = {} }: HostileLayer): string[] =
   ...(entries === undefined ? [] : ['--max-entries', `${entries}`]),
 ];
 
-describe.skipIf(!isRoot)('a hostile layer, unpacked into a directory', () => {
+describe.skipIf(!isRoot).each(layerForms)('a hostile layer, $form', ({ make }) => {
   let fixture: LayerFixture;
   beforeEach(async () => {
     fixture = await LayerFixture.make();
@@ -34,11 +34,20 @@ describe.skipIf(!isRoot)('a hostile layer, unpacked into a directory', () => {
     };
     // The sanitizers' own shadow memory would not fit.
     const command = isSanitized ? [berthLayer] : ['prlimit', `--as=${16 << 20}`, berthLayer];
-    const outcome = await runLayer([...command.slice(1), 'unpack', '--dir', fixture.layer, ...limitsOf(hostile)], counted, command[0]);
+    const outcome = await runLayer([...command.slice(1), ...make(fixture.layer), ...limitsOf(hostile)], counted, command[0]);
     expect(outcome).toMatchObject({ status: 1, signal: null, answer: { error: hostile.refusal } });
     // Whoever sends without end is not listened to without end.
     expect(sent).toBeLessThan(16 << 20);
+    expect(await readdir(fixture.layer)).not.toContain('image.erofs');
   });
+});
+
+describe.skipIf(!isRoot)('a layer', () => {
+  let fixture: LayerFixture;
+  beforeEach(async () => {
+    fixture = await LayerFixture.make();
+  });
+  afterEach(() => fixture.dispose());
 
   it('of links upon links is unpacked, measured and removed, however deep', async () => {
     const trunk = Array.from({ length: 200 }, () => 'd').join('/');
@@ -57,7 +66,7 @@ describe.skipIf(!isRoot)('a hostile layer, unpacked into a directory', () => {
   });
 });
 
-describe.skipIf(!isRoot)('a strange layer, above another', () => {
+describe.skipIf(!isRoot).each(layerForms)('a strange layer, $form, above another', ({ make, lower, release }) => {
   let fixture: LayerFixture;
   beforeEach(async () => {
     fixture = await LayerFixture.make();
@@ -67,8 +76,8 @@ describe.skipIf(!isRoot)('a strange layer, above another', () => {
   it.each(visibleLayers)('shows a container what its author may ask for and no more: $what', async ({ entries, shows }) => {
     const at = (name: string) => join(fixture.root, name);
     for (const name of ['lower', 'upper', 'work', 'target']) await mkdir(at(name));
-    expect(await runLayer(['unpack', '--dir', at('lower')], rawTar(...base))).toMatchObject({ status: 0 });
-    expect(await fixture.unpack(rawTar(...entries))).toMatchObject({ status: 0 });
+    expect(await runLayer(make(at('lower')), rawTar(...base))).toMatchObject({ status: 0 });
+    expect(await runLayer(make(fixture.layer), rawTar(...entries))).toMatchObject({ status: 0 });
     const mount = [
       'mount',
       '--target',
@@ -77,10 +86,8 @@ describe.skipIf(!isRoot)('a strange layer, above another', () => {
       at('upper'),
       '--work',
       at('work'),
-      '--lower',
-      fixture.layer,
-      '--lower',
-      at('lower'),
+      ...lower(fixture.layer),
+      ...lower(at('lower')),
     ];
     expect((await runLayer(mount)).answer).toEqual({});
     try {
@@ -88,7 +95,9 @@ describe.skipIf(!isRoot)('a strange layer, above another', () => {
       expect(seen).toEqual(shows);
       expect((await readdir(at('target'))).filter((name) => /^\.wh\.(?!_)/.test(name))).toEqual([]);
     } finally {
-      expect((await runLayer(['unmount', '--target', at('target')])).status).toBe(0);
+      // Each image's mount point stands in a directory of its own here.
+      for (const dir of [fixture.layer, at('lower')])
+        expect((await runLayer(['unmount', '--target', at('target'), ...release(dir)])).status).toBe(0);
     }
   });
 });

@@ -13,7 +13,15 @@ export const isSanitized = native.endsWith('/san');
 export interface Outcome {
   readonly status: number | null;
   readonly signal: string | null;
-  readonly answer: { error?: string; message?: string; bytes?: number; entries?: number; inodes?: number };
+  readonly answer: {
+    readonly error?: string;
+    readonly message?: string;
+    readonly bytes?: number;
+    readonly entries?: number;
+    readonly inodes?: number;
+    readonly blobDigest?: string;
+    readonly diffId?: string;
+  };
 }
 
 export async function runLayer(
@@ -41,6 +49,32 @@ export async function runLayer(
   if (stderr !== '') throw new Error(`berth-layer wrote: ${stderr}`);
   return { status, signal, answer: stdout === '' ? {} : JSON.parse(stdout) };
 }
+
+/** What a layer's archive may become, in a directory of its own; as arguments of berth-layer. */
+export interface LayerForm {
+  readonly form: string;
+  /** Makes it of the archive. */
+  make(dir: string): string[];
+  /** Stacks it. */
+  lower(dir: string): string[];
+  /** Takes away what stacking it has mounted besides the overlay. */
+  release(dir: string): string[];
+}
+
+export const layerForms: readonly LayerForm[] = [
+  {
+    form: 'unpacked into a directory',
+    make: (dir) => ['unpack', '--dir', dir],
+    lower: (dir) => ['--lower', dir],
+    release: () => [],
+  },
+  {
+    form: 'packed into an image',
+    make: (dir) => ['pack', '--image', join(dir, 'image.erofs')],
+    lower: (dir) => ['--image', join(dir, 'image.erofs'), '--lower', join(dir, 'mounted')],
+    release: (dir) => ['--lower', join(dir, 'mounted')],
+  },
+];
 
 /** A directory to unpack into, and beside it things that nothing unpacked may ever touch. */
 export class LayerFixture {
