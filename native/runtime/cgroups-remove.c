@@ -129,6 +129,19 @@ static int remove_dir(const char *dir, long deadline, struct rt_error *err)
 	}
 }
 
+int cgroups_remove_empty(const struct cg_layout *l, const char *path, struct rt_error *err)
+{
+	for (int i = 0; i < l->count; i++) {
+		char dir[PATH_MAX];
+		int r = cg_dir(&l->hierarchies[i], path, dir, sizeof dir, err);
+		if (r < 0)
+			return r;
+		if (path[strspn(path, "/")] && rmdir(dir) < 0 && errno != ENOENT)
+			return errno == EBUSY ? 1 : rt_fail_errno(err, "remove cgroup %s", dir);
+	}
+	return 0;
+}
+
 int cgroups_remove(const struct cg_layout *l, const char *path, struct rt_error *err)
 {
 	long deadline = now_ms() + CGROUPS_REMOVE_MS;

@@ -194,26 +194,49 @@ int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *e
 	return r;
 }
 
-int cgroups_attach(const struct cgroups *g, pid_t pid, bool in_v2, struct rt_error *err)
+/* Writes a pid, 0 for the writer, into one of the cgroup's files that move processes. */
+static int put(const struct cg_hierarchy *h, const char *path, const char *dir, const char *file, const char *pid)
+{
+	char full[PATH_MAX];
+	int r = join(full, dir, file);
+	if (r == 0)
+		r = fs_write_at(AT_FDCWD, full, pid);
+	if (r == -ENOSPC && !h->v2 && (h->controllers & CG_BIT(CG_CPUSET))) {
+		struct rt_error ignored = { 0 };
+		if ((r = fill_cpusets(h, path, &ignored)) == 0)
+			r = fs_write_at(AT_FDCWD, full, pid);
+	}
+	return r;
+}
+
+int cgroups_attach(const struct cgroups *g, pid_t pid, struct rt_error *err)
 {
 	char text[16];
 	snprintf(text, sizeof text, "%d", pid);
 	for (int i = 0; i < g->layout.count; i++) {
 		const struct cg_hierarchy *h = &g->layout.hierarchies[i];
-		char dir[PATH_MAX], procs[PATH_MAX];
+		char dir[PATH_MAX];
+		int r = cg_dir(h, g->path, dir, sizeof dir, err);
+		if (r == 0)
+			r = put(h, g->path, dir, "cgroup.procs", text);
+		if (r < 0)
+			return rt_fail(err, r, "put the container into cgroup %s", dir);
+	}
+	return 0;
+}
+
+int cgroups_enter(const struct cgroups *g, bool in_v2, struct rt_error *err)
+{
+	for (int i = 0; i < g->layout.count; i++) {
+		const struct cg_hierarchy *h = &g->layout.hierarchies[i];
+		char dir[PATH_MAX];
 		if (h->v2 && in_v2)
 			continue;
 		int r = cg_dir(h, g->path, dir, sizeof dir, err);
-		if (r < 0 || join(procs, dir, "cgroup.procs") < 0)
-			return rt_fail(err, ENAMETOOLONG, "cgroup %s", g->path);
-		r = fs_write_at(AT_FDCWD, procs, text);
-		if (r == -ENOSPC && !h->v2 && (h->controllers & CG_BIT(CG_CPUSET))) {
-			if ((r = fill_cpusets(h, g->path, err)) < 0)
-				return r;
-			r = fs_write_at(AT_FDCWD, procs, text);
-		}
+		if (r == 0)
+			r = put(h, g->path, dir, h->v2 ? "cgroup.procs" : "tasks", "0");
 		if (r < 0)
-			return rt_fail(err, r, "put the container into cgroup %s", dir);
+			return rt_fail(err, r, "enter cgroup %s", dir);
 	}
 	return 0;
 }

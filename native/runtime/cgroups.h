@@ -22,8 +22,15 @@ struct cgroups {
  */
 must_check int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *err);
 
-/* Moves a process into every directory of the cgroup; the v2 one is left out when `in_v2` says that it was born there. */
-must_check int cgroups_attach(const struct cgroups *g, pid_t pid, bool in_v2, struct rt_error *err);
+/*
+ * Moves the calling process, which must have one thread, into every directory of the cgroup; the v2 one is left out when `in_v2`
+ * says that it was born there. A thread that moves itself by the v1 "tasks" file needs no lock that other processes' forks
+ * must leave first; whoever moves another process waits for it, mostly some milliseconds.
+ */
+must_check int cgroups_enter(const struct cgroups *g, bool in_v2, struct rt_error *err);
+
+/* Moves another process into every directory of the cgroup. */
+must_check int cgroups_attach(const struct cgroups *g, pid_t pid, struct rt_error *err);
 
 /* Kills every process of the cgroup and of those below it, forks in flight included. A missing cgroup is no error. */
 must_check int cgroups_kill(const struct cg_layout *layout, const char *path, struct rt_error *err);
@@ -33,6 +40,9 @@ must_check int cgroups_signal(const struct cg_layout *layout, const char *path, 
 
 /* The processes of the cgroup and of those below it, the caller's to free. A missing cgroup has none. */
 must_check int cgroups_processes(const struct cg_layout *layout, const char *path, pid_t **pids, size_t *count, struct rt_error *err);
+
+/* Removes the cgroup if nothing is in it, the quick way out of most containers. 1 when something is, and then part of it may stay. */
+must_check int cgroups_remove_empty(const struct cg_layout *layout, const char *path, struct rt_error *err);
 
 /* Removes the cgroup and those below it, waiting up to CGROUPS_REMOVE_MS for it to empty. A missing cgroup is no error. */
 #define CGROUPS_REMOVE_MS 10000

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -39,7 +40,7 @@ struct creation {
 	int state_dir;  /* locked */
 	int sync_fd;    /* this side's end */
 	struct terminal terminal; /* of `run` in the foreground */
-	bool has_state, has_cgroup;
+	bool has_state, has_cgroup, has_pid_file;
 };
 
 static void now_rfc3339(char *out, size_t size)
@@ -133,12 +134,50 @@ static int check_console(const struct creation *n, bool waits, struct rt_error *
 	return 0;
 }
 
+static int write_pid_file(struct creation *n, struct rt_error *err)
+{
+	const char *path = n->options->pid_file;
+	int r = path ? process_write_pid_file(path, n->state.pid, err) : 0;
+	n->has_pid_file = path && r == 0;
+	return r;
+}
+
+/* Whether init must stop once more before the exec: for `start`, or for what it cannot give itself. */
+static bool must_ask(const struct config *c, bool wait_for_start)
+{
+	const struct process_spec *p = &c->process;
+	/* A filter that is loaded early may bar prlimit(2), and hooks inside run with the limits, too. */
+	bool bound_early = (c->seccomp && !p->no_new_privileges) || c->hooks[HOOK_START_CONTAINER].count;
+	return wait_for_start || bound_early || p->scheduler.given || p->io_priority >= 0 || process_raises_rlimits(p);
+}
+
+/* Puts the new process on record, gives it what it cannot give itself, and lets it go on. */
+static int release_init(struct creation *n, struct rt_error *err)
+{
+	const struct config *c = &n->config;
+	struct sync_message m;
+	pid_t pid = n->state.pid;
+	int r;
+	if ((r = save(n, pid, err)) < 0 || (ns_has(c, NS_USER) && (r = ns_write_id_maps(pid, &c->uid_maps, &c->gid_maps, err)) < 0) ||
+	    (r = process_set_oom_score(&c->process, pid, err)) < 0)
+		return r;
+	/* An init that asks for no more may become the program at any time after its GO. */
+	if (!n->init.asks_to_exec && (r = write_pid_file(n, err)) < 0)
+		return r;
+	if ((r = sync_send_pid(n->sync_fd, SYNC_GO, pid, err)) < 0 || (has_runtime_hooks(c) && (r = run_hooks(n, err)) < 0))
+		return r;
+	if (!n->init.asks_to_exec)
+		return 0;
+	if ((r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(&c->process, pid, err)) < 0 ||
+	    (r = scheduling_apply(&c->process, pid, err)) < 0)
+		return r;
+	return write_pid_file(n, err);
+}
+
 static int make_process(struct creation *n, bool wait_for_start, struct rt_error *err)
 {
 	struct config *c = &n->config;
-	struct sync_message m;
 	int fds[2], r;
-	bool in_v2;
 	if ((r = sync_pair(fds, err)) < 0)
 		return r;
 	n->sync_fd = fds[0];
@@ -146,6 +185,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 		.config = c, .prepared = &n->prepared, .cgroups = &n->cgroups, .filter = c->seccomp ? &n->filter : NULL,
 		.state = &n->state, .state_dir = n->state_dir, .console_socket = -1, .sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds,
 		.keep_keyring = n->options->no_new_keyring,
+		.asks_to_exec = must_ask(c, wait_for_start),
 	};
 	cleanup_fd int start_fd = -1, console = -1;
 	cleanup_fd int far_end = fds[1];
@@ -161,25 +201,16 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 		return r;
 	process_own_stdio(c);
 	pid_t pid = 0;
-	r = spawn_init(&n->init, n->sync_fd, &pid, &in_v2, err);
+	r = spawn_init(&n->init, n->sync_fd, &pid, err);
 	/* They are the container's now; this process may live as long as it and must not pin its mounts. */
 	ns_close(n->init.ns_fds);
 	prepare_release(c, &n->prepared);
 	n->state.pid = pid;
 	/* Without this copy the end of init is the end of the conversation. */
 	close(take_fd(&far_end));
-	if (r < 0 || (r = save(n, pid, err)) < 0)
-		return r;
-	if (ns_has(c, NS_USER) && (r = ns_write_id_maps(pid, &c->uid_maps, &c->gid_maps, err)) < 0)
-		return r;
-	if ((r = cgroups_attach(&n->cgroups, pid, in_v2, err)) < 0 || (r = process_set_oom_score(&c->process, pid, err)) < 0)
-		return r;
-	if ((r = sync_send_pid(n->sync_fd, SYNC_GO, pid, err)) < 0 || (has_runtime_hooks(c) && (r = run_hooks(n, err)) < 0) ||
-	    (r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0)
-		return r;
-	if ((r = process_set_rlimits(&c->process, pid, err)) < 0)
-		return r;
-	return scheduling_apply(&c->process, pid, err);
+	if (r == 0)
+		r = release_init(n, err);
+	return r < 0 ? sync_cause(n->sync_fd, r, err) : 0;
 }
 
 static int make_all(struct creation *n, bool wait_for_start, struct rt_error *err)
@@ -202,9 +233,7 @@ static int make_all(struct creation *n, bool wait_for_start, struct rt_error *er
 	if ((r = cgroups_create(&n->cgroups, &n->config, err)) < 0)
 		return r;
 	n->has_cgroup = true;
-	if ((r = make_process(n, wait_for_start, err)) < 0)
-		return r;
-	return n->options->pid_file ? process_write_pid_file(n->options->pid_file, n->state.pid, err) : 0;
+	return make_process(n, wait_for_start, err);
 }
 
 static void undo(struct creation *n)
@@ -214,6 +243,8 @@ static void undo(struct creation *n)
 		kill(n->state.pid, SIGKILL);
 		retry_eintr(waitpid(n->state.pid, NULL, __WALL));
 	}
+	if (n->has_pid_file)
+		unlink(n->options->pid_file);
 	if (n->has_cgroup && cgroups_kill(&n->cgroups.layout, n->cgroups_path, &ignored) == 0 &&
 	    cgroups_remove(&n->cgroups.layout, n->cgroups_path, &ignored) < 0)
 		return; /* the state stays, so that `delete` can try again */
@@ -244,6 +275,21 @@ int container_create(const struct container_options *o, struct rt_error *err)
 	return r;
 }
 
+/* The way out of `run`, by what is still in memory. */
+static int clear_ended(struct creation *n, struct rt_error *err)
+{
+	const struct container_options *o = n->options;
+	int r = state_lock(n->state_dir, o->id, err);
+	if (r < 0)
+		return r;
+	/* Somebody else has deleted it; another of the same name is not this one. */
+	if (r > 0)
+		return 0;
+	struct state s = n->state;
+	s.doc = n->config.doc;
+	return lifecycle_clear(o, n->state_dir, &s, &n->cgroups.layout, err);
+}
+
 /* The record knows the hooks only after a load; config.json has them under the same name. */
 static void run_poststart(const struct creation *n)
 {
@@ -258,9 +304,7 @@ static int attend(struct creation *n, int *status, struct rt_error *err)
 	int r = terminal_is_offered(&n->terminal) ? terminal_proxy(&n->terminal, n->state.pid, status, err) : process_wait(n->state.pid, status, err);
 	if (r < 0 || o->keep)
 		return r;
-	struct container_options gone = *o;
-	gone.force = true;
-	return container_delete(&gone, err);
+	return clear_ended(n, err);
 }
 
 int container_run(const struct container_options *o, int *status, struct rt_error *err)
@@ -273,15 +317,18 @@ int container_run(const struct container_options *o, int *status, struct rt_erro
 	if (!o->detach)
 		sigprocmask(SIG_BLOCK, &all, NULL);
 	int r = make_all(&n, false, err);
-	if (r == 0 && (r = sync_send(n.sync_fd, SYNC_GO, err)) == 0)
+	if (r == 0 && n.init.asks_to_exec)
+		r = sync_send(n.sync_fd, SYNC_GO, err);
+	if (r == 0)
 		r = sync_receive(n.sync_fd, &m, err);
 	if (r < 0) {
 		undo(&n);
 	} else {
 		run_poststart(&n);
 		/* The record is open to others while the container runs. */
-		close(take_fd(&n.state_dir));
-		if (!o->detach)
+		if (flock(n.state_dir, LOCK_UN) < 0)
+			r = rt_fail_errno(err, "unlock the state of %s", o->id);
+		else if (!o->detach)
 			r = attend(&n, status, err);
 	}
 	release(&n);

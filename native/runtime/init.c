@@ -17,6 +17,7 @@
 #include "runtime/exec.h"
 #include "runtime/hooks.h"
 #include "runtime/namespaces.h"
+#include "runtime/process.h"
 #include "runtime/rootfs.h"
 #include "runtime/sync.h"
 
@@ -100,12 +101,12 @@ static int become_container(struct init_args *a, struct rt_error *err)
 {
 	const struct config *c = a->config;
 	const struct process_spec *p = &c->process;
-	struct sync_message m;
+	struct sync_message m = { 0 };
 	struct program program;
 	int r;
 
-	/* 1. The runtime has written the id maps and moved this process into its cgroup. */
-	if ((r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
+	/* 1. Before its id maps are written, or it is in its cgroup, this process cannot go on. */
+	if (!a->goes_on_early && (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
 		return r;
 	/* While /proc lets this process write to its own files there. */
 	if (ns_has(c, NS_TIME) && (r = ns_make_time(c, err)) < 0)
@@ -130,6 +131,9 @@ static int become_container(struct init_args *a, struct rt_error *err)
 		return r;
 	if (a->console_socket >= 0 && (r = console_open(p, a->prepared->rootfs, a->console_socket, err)) < 0)
 		return r;
+	/* The container is on record: from here on it may run what is not the runtime's. */
+	if (a->goes_on_early && (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
+		return r;
 	if ((r = run_create_hooks(a, m.pid, err)) < 0 || (r = rootfs_enter(c, a->prepared, err)) < 0)
 		return r;
 	if ((r = become_personality(c, err)) < 0)
@@ -144,8 +148,11 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = become_enter_cwd(p, err)) < 0 || (r = exec_find(p, &program, err)) < 0)
 		return r;
 	/* 9. Wait, then go. */
-	pid_t pid = m.pid;
-	if ((r = wait_for_start(a, err)) < 0 || (r = run_hooks(a, HOOK_START_CONTAINER, "startContainer", STATUS_CREATED, pid, err)) < 0)
+	if (a->asks_to_exec && (r = wait_for_start(a, err)) < 0)
+		return r;
+	if ((r = run_hooks(a, HOOK_START_CONTAINER, "startContainer", STATUS_CREATED, m.pid, err)) < 0)
+		return r;
+	if (!a->asks_to_exec && (r = process_set_rlimits(p, 0, err)) < 0)
 		return r;
 	if (a->filter && p->no_new_privileges && (r = seccomp_load(a->filter, err)) < 0)
 		return r;

@@ -16,8 +16,10 @@ struct init_args {
 	int state_dir;                      /* the runtime's; closed at once */
 	int console_socket;                 /* where the terminal goes; -1 */
 	int sync_fd;
-	int start_fd;                       /* listening socket on which `start` calls; -1: start at once after READY's GO */
+	int start_fd;                       /* listening socket on which `start` calls; -1: READY is answered by GO */
 	bool keep_keyring;                  /* stay in the caller's session keyring */
+	bool goes_on_early;                 /* the first GO need not be here before the file system is built: set by spawn_init */
+	bool asks_to_exec;                  /* READY and another GO (or `start`) come before the exec, and the runtime sets the rlimits */
 	int preserve_fds;                   /* descriptors from 3 that the program keeps */
 };
 

@@ -133,6 +133,17 @@ static int kill_everything(const struct state *s, const struct cg_layout *layout
 	return cgroups_kill(layout, s->cgroups_path, err);
 }
 
+int lifecycle_clear(const struct container_options *o, int dir, const struct state *s, const struct cg_layout *layout, struct rt_error *err)
+{
+	int r = s->cgroups_path ? cgroups_remove_empty(layout, s->cgroups_path, err) : 0;
+	if (r > 0 && (r = cgroups_kill(layout, s->cgroups_path, err)) == 0)
+		r = cgroups_remove(layout, s->cgroups_path, err);
+	if (r < 0 || (r = state_remove(o->root, o->id, dir, err)) < 0)
+		return r;
+	lifecycle_hooks(s, HOOK_POSTSTOP, STATUS_STOPPED);
+	return 0;
+}
+
 int container_delete(const struct container_options *o, struct rt_error *err)
 {
 	cleanup_state struct state s = { 0 };
@@ -147,13 +158,8 @@ int container_delete(const struct container_options *o, struct rt_error *err)
 	enum status now = state_status(dir, &s);
 	if (now != STATUS_STOPPED && !o->force)
 		return rt_fail(err, EINVAL, "container %s is %s, not stopped", o->id, status_name(state_status_whole(dir, &s)));
-	if (s.cgroups_path) {
-		struct cg_layout layout;
-		if ((r = cg_detect(&layout, err)) < 0 || (r = kill_everything(&s, &layout, err)) < 0 || (r = cgroups_remove(&layout, s.cgroups_path, err)) < 0)
-			return r;
-	}
-	if ((r = state_remove(o->root, o->id, dir, err)) < 0)
+	struct cg_layout layout;
+	if (s.cgroups_path && ((r = cg_detect(&layout, err)) < 0 || (now != STATUS_STOPPED && (r = kill_everything(&s, &layout, err)) < 0)))
 		return r;
-	lifecycle_hooks(&s, HOOK_POSTSTOP, STATUS_STOPPED);
-	return 0;
+	return lifecycle_clear(o, dir, &s, &layout, err);
 }

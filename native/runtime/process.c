@@ -47,6 +47,16 @@ int process_set_rlimits(const struct process_spec *p, pid_t pid, struct rt_error
 	return 0;
 }
 
+bool process_raises_rlimits(const struct process_spec *p)
+{
+	for (size_t i = 0; i < p->rlimit_count; i++) {
+		struct rlimit now;
+		if (getrlimit(p->rlimits[i].resource, &now) < 0 || p->rlimits[i].limit.rlim_max > now.rlim_max)
+			return true;
+	}
+	return false;
+}
+
 int process_write_pid_file(const char *path, pid_t pid, struct rt_error *err)
 {
 	char text[16], dir[PATH_MAX];

@@ -15,8 +15,14 @@ void process_own_stdio(const struct config *c);
 /* Writes oomScoreAdj, when there is one. */
 must_check int process_set_oom_score(const struct process_spec *p, pid_t pid, struct rt_error *err);
 
-/* Sets the rlimits from outside, where the right to raise them is, and last: the runtime's own work inside is not bound by them. */
+/*
+ * Sets the rlimits of a process, or with pid 0 of this one. From outside, where the right to raise them is, and last: the runtime's
+ * own work inside is not bound by them.
+ */
 must_check int process_set_rlimits(const struct process_spec *p, pid_t pid, struct rt_error *err);
+
+/* Whether a hard limit goes beyond this process's own, so that only a privileged process can set it. */
+bool process_raises_rlimits(const struct process_spec *p);
 
 /* Creates or replaces the file at `path` with the pid in decimal. */
 must_check int process_write_pid_file(const char *path, pid_t pid, struct rt_error *err);

@@ -21,6 +21,17 @@ static pid_t clone_process(uint64_t flags, int cgroup_fd)
 	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
 }
 
+/* Sets *in_v2, in both processes, when the new one was born in the v2 cgroup of cgroup_fd, if that is one. */
+static pid_t clone_into_cgroup(uint64_t flags, int cgroup_fd, bool *in_v2)
+{
+	*in_v2 = cgroup_fd >= 0;
+	pid_t pid = clone_process(flags, cgroup_fd);
+	if (pid >= 0 || cgroup_fd < 0 || errno == ENOSPC || errno == EAGAIN)
+		return pid;
+	*in_v2 = false;
+	return clone_process(flags, -1);
+}
+
 /* All but the cgroup namespace, which init makes once it is in its cgroup, and the time namespace, whose clocks are set before anybody is in it. */
 static uint64_t created_flags(const struct config *c)
 {
@@ -44,10 +55,11 @@ static void drop_runtime_side(int sync_fd, int state_dir)
 	close(state_dir);
 }
 
-static _Noreturn void join_and_init(struct init_args *a)
+static _Noreturn void join_and_init(struct init_args *a, bool in_v2)
 {
 	struct rt_error err = { 0 };
-	if (ns_join(a->ns_fds, &err) < 0) {
+	/* By itself, and by the host's paths: whatever this process costs from here on, its cgroup pays. */
+	if (cgroups_enter(a->cgroups, in_v2, &err) < 0 || ns_join(a->ns_fds, &err) < 0) {
 		sync_send_error(a->sync_fd, &err);
 		_exit(255);
 	}
@@ -90,24 +102,24 @@ static int spawn_between(struct init_args *a, int sync_fd, pid_t *pid, struct rt
 	int r = sync_expect(sync_fd, SYNC_PID, &m, err);
 	retry_eintr(waitpid(helper, NULL, 0));
 	*pid = r < 0 ? 0 : m.pid;
-	return r;
+	/* From out here: inside the user namespace that it joined, init may not write to the host's cgroups. */
+	return r < 0 ? r : cgroups_attach(a->cgroups, m.pid, err);
 }
 
-int spawn_init(struct init_args *a, int sync_fd, pid_t *pid, bool *in_v2, struct rt_error *err)
+int spawn_init(struct init_args *a, int sync_fd, pid_t *pid, struct rt_error *err)
 {
 	const struct config *c = a->config;
-	*in_v2 = false;
+	bool in_v2;
+	a->goes_on_early = false;
 	if (c->ns.path[NS_USER] || c->ns.path[NS_PID] || (ns_has(c, NS_USER) && joins_any(c)))
 		return spawn_between(a, sync_fd, pid, err);
-	pid_t child = clone_process(created_flags(c), a->cgroups->v2_fd);
-	*in_v2 = child >= 0 && a->cgroups->v2_fd >= 0;
-	if (child < 0 && a->cgroups->v2_fd >= 0 && errno != ENOSPC && errno != EAGAIN)
-		child = clone_process(created_flags(c), -1);
+	a->goes_on_early = !ns_has(c, NS_USER);
+	pid_t child = clone_into_cgroup(created_flags(c), a->cgroups->v2_fd, &in_v2);
 	if (child < 0)
 		return rt_fail_errno(err, "start the container's process");
 	if (child == 0) {
 		drop_runtime_side(sync_fd, a->state_dir);
-		join_and_init(a);
+		join_and_init(a, in_v2);
 	}
 	*pid = child;
 	return 0;

@@ -5,9 +5,9 @@
 #include "runtime/init.h"
 
 /*
- * Starts init_main in a new process with the config's namespaces, waiting for its GO. `sync_fd` is the runtime's end of the
- * conversation. Sets *pid, as seen from here, and *in_v2 when the process was born in its v2 cgroup.
+ * Starts init_main in a new process with the config's namespaces, which enters its cgroup first. `sync_fd` is the runtime's end
+ * of the conversation. Sets *pid, as seen from here.
  */
-must_check int spawn_init(struct init_args *a, int sync_fd, pid_t *pid, bool *in_v2, struct rt_error *err);
+must_check int spawn_init(struct init_args *a, int sync_fd, pid_t *pid, struct rt_error *err);
 
 #endif

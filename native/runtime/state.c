@@ -17,6 +17,7 @@
 #include "runtime/freezer.h"
 
 #define STATE_MAX_BYTES (4u << 20)
+#define RECORD_PAGE_BYTES 4096u
 
 int state_check_id(const char *id, struct rt_error *err)
 {
@@ -53,6 +54,14 @@ int state_make(const char *root, const char *id, struct rt_error *err)
 	if (dir < 0 || retry_eintr(flock(dir, LOCK_EX)) < 0)
 		return rt_fail_errno(err, "lock %s", path);
 	return take_fd(&dir);
+}
+
+int state_lock(int dir, const char *id, struct rt_error *err)
+{
+	struct stat st;
+	if (retry_eintr(flock(dir, LOCK_EX)) < 0 || fstat(dir, &st) < 0)
+		return rt_fail_errno(err, "lock the state of %s", id);
+	return st.st_nlink == 0;
 }
 
 int state_open(const char *root, const char *id, bool exclusive, struct rt_error *err)
@@ -96,6 +105,22 @@ int state_remove(const char *root, const char *id, int dir, struct rt_error *err
 	return rmdir(path) < 0 ? rt_fail_errno(err, "remove %s", path) : 0;
 }
 
+/*
+ * In place where that is safe: readers wait for the lock, and one write within a page that covers all there was happens as a whole
+ * or not at all. A file system on disk makes a rename over a file write that file out, and then its removal wait for the disk.
+ */
+static int write_record(int dir, const char *text, size_t len, struct rt_error *err)
+{
+	struct stat st;
+	cleanup_fd int fd = openat(dir, "state.json", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return rt_fail_errno(err, "write state.json");
+	if (len > RECORD_PAGE_BYTES || (size_t)st.st_size > len)
+		return fs_write_atomic(dir, "state.json", text, len, 0600, err);
+	int r = fs_write_all(fd, text, len);
+	return r < 0 ? rt_fail(err, r, "write state.json") : 0;
+}
+
 int state_save(int dir, const struct state *s, struct rt_error *err)
 {
 	struct json_out o = { 0 };
@@ -129,7 +154,7 @@ int state_save(int dir, const struct state *s, struct rt_error *err)
 	cleanup_free char *text = json_out_finish(&o);
 	if (!text)
 		return rt_fail(err, ENOMEM, "save the state of %s", s->id);
-	return fs_write_atomic(dir, "state.json", text, len, 0600, err);
+	return write_record(dir, text, len, err);
 }
 
 int state_save_config(int dir, const struct config *c, struct rt_error *err)
@@ -174,6 +199,9 @@ int state_load(int dir, struct state *s, struct rt_error *err)
 	if (faccessat(dir, "state.json", F_OK, 0) < 0 && errno == ENOENT)
 		return 0;
 	int r = fs_read_file(dir, "state.json", STATE_MAX_BYTES, &text, &len, err);
+	/* Its maker ended between making the file and writing it. */
+	if (r == 0 && len == 0)
+		return 0;
 	if (r < 0 || (r = json_parse(text, len, &s->doc, err)) < 0)
 		return r;
 	const struct json *root = json_root(s->doc);

@@ -36,6 +36,9 @@ must_check int state_open(const char *root, const char *id, bool exclusive, stru
 /* Removes ROOT/ID with what it holds. */
 must_check int state_remove(const char *root, const char *id, int dir, struct rt_error *err);
 
+/* Locks a record again that this process has open. 1 when somebody removed it meanwhile. */
+must_check int state_lock(int dir, const char *id, struct rt_error *err);
+
 must_check int state_save(int dir, const struct state *s, struct rt_error *err);
 /* Keeps the text of config.json, which config_load then reads again from the record's directory. */
 must_check int state_save_config(int dir, const struct config *c, struct rt_error *err);

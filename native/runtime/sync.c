@@ -45,6 +45,9 @@ int sync_receive(int fd, struct sync_message *m, struct rt_error *err)
 {
 	*m = (struct sync_message){ 0 };
 	ssize_t n = retry_eintr(recv(fd, m, sizeof *m, 0));
+	/* The other side ended with a message of ours unread, which is told once, and before its own last words. */
+	if (n < 0 && errno == ECONNRESET)
+		n = retry_eintr(recv(fd, m, sizeof *m, 0));
 	if (n < 0 && errno != ECONNRESET)
 		return rt_fail_errno(err, "listen to the other process");
 	if (n <= 0) {
@@ -66,4 +69,18 @@ int sync_expect(int fd, enum sync_kind kind, struct sync_message *m, struct rt_e
 	if (m->kind == SYNC_EOF)
 		return rt_fail(err, ECONNRESET, "the other process ended without a word");
 	return m->kind == (int)kind ? 0 : rt_fail(err, EPROTO, "message %d where %d was expected", m->kind, kind);
+}
+
+int sync_cause(int fd, int result, struct rt_error *err)
+{
+	struct sync_message m;
+	for (int i = 0; i < 2; i++) {
+		ssize_t n = retry_eintr(recv(fd, &m, sizeof m, MSG_DONTWAIT));
+		if (n == sizeof m && m.kind == SYNC_ERROR) {
+			m.error.text[sizeof m.error.text - 1] = 0;
+			*err = (struct rt_error){ 0 };
+			return rt_fail(err, m.error.code, "%s", m.error.text);
+		}
+	}
+	return result;
 }

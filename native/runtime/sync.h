@@ -1,10 +1,10 @@
 /*
  * The conversation between the runtime and the container's first process before it becomes the user's program.
  *
- *   runtime -> init   GO      id maps are written and the process is in its cgroup
+ *   runtime -> init   GO      the container is on record, and its id maps are written
  *   init -> runtime   PID     only when a user namespace is joined: the real init's pid, from the process in between
  *   init -> runtime   HOOKS   mounts are in place, nothing is pivoted: createRuntime hooks may run; answered by GO
- *   init -> runtime   READY   nothing is left that can fail but the exec
+ *   init -> runtime   READY   nothing is left that can fail but the exec. `run` mostly leaves this and the next one out
  *   runtime -> init   GO      exec now (`run`); after `create` this comes over the start socket instead
  *   init -> either    ERROR   carries the error; init then exits
  * The exec closes the socket: end of file without an ERROR means that the program runs.
@@ -34,5 +34,7 @@ void sync_send_error(int fd, const struct rt_error *error);
 must_check int sync_receive(int fd, struct sync_message *out, struct rt_error *err);
 /* Receives exactly `kind`; end of file is ECONNRESET. */
 must_check int sync_expect(int fd, enum sync_kind kind, struct sync_message *out, struct rt_error *err);
+/* After a failure on this side: an ERROR that has come by now is nearer to the cause, and takes the place of err. Returns the -errno that counts. */
+must_check int sync_cause(int fd, int result, struct rt_error *err);
 
 #endif
