@@ -18,6 +18,11 @@ static const char *const names[] = {
 };
 #define CAP_COUNT ((int)(sizeof names / sizeof *names))
 
+const char *cap_name(int number)
+{
+	return number >= 0 && number < CAP_COUNT ? names[number] : NULL;
+}
+
 int cap_from_name(const char *name)
 {
 	if (strncmp(name, "CAP_", 4))

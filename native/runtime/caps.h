@@ -13,6 +13,9 @@ int cap_from_name(const char *name);
  */
 void caps_warn(const struct process_spec *p);
 
+/* Name of a capability's number, without "CAP_"; NULL for one that has none here. */
+const char *cap_name(int number);
+
 /* Drops from the bounding set; needs CAP_SETPCAP, so it comes before the user changes. */
 must_check int caps_apply_bounding(const struct process_spec *p, struct rt_error *err);
 

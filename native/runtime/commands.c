@@ -103,6 +103,18 @@ static const struct option_def update_options[] = {
 	{ 0 },
 };
 
+static const struct option_def events_options[] = {
+	{ "interval", 0, OPTION_TEXT, AT(interval), "TIME", "between statistics: 5s by default, 500ms, 1m" },
+	{ "stats", 0, OPTION_FLAG, AT(stats), NULL, "print statistics once" },
+	{ 0 },
+};
+
+static const struct option_def spec_options[] = {
+	{ "bundle", 'b', OPTION_TEXT, AT(bundle), "DIR", "where to write it; default: the working directory" },
+	{ "rootless", 0, OPTION_FLAG, AT(rootless_spec), NULL, "for a container of an ordinary user" },
+	{ 0 },
+};
+
 static const struct option_def no_options[] = { { 0 } };
 
 /* Commands that only fail or succeed. */
@@ -121,6 +133,19 @@ PLAIN(resume)
 PLAIN(list)
 PLAIN(ps)
 PLAIN(update)
+PLAIN(events)
+
+static int run_features(const struct container_options *o, int *status, struct rt_error *err)
+{
+	(void)status;
+	return runtime_features(o, err);
+}
+
+static int run_spec(const struct container_options *o, int *status, struct rt_error *err)
+{
+	(void)status;
+	return runtime_spec(o, err);
+}
 
 static int run_kill(const struct container_options *o, int *status, struct rt_error *err)
 {
@@ -143,5 +168,8 @@ const struct command_def command_defs[] = {
 	{ "update", "ID", 1, 1, update_options, run_update, 1, "change limits" },
 	{ "ps", "ID [OPTION OF PS...]", 1, -1, ps_options, run_ps, 1, "list its processes" },
 	{ "list", "", 0, 0, list_options, run_list, 1, "list containers" },
+	{ "events", "ID", 1, 1, events_options, run_events, 1, "print statistics and out-of-memory kills" },
+	{ "features", "", 0, 0, no_options, run_features, 1, "print what this runtime knows" },
+	{ "spec", "", 0, 0, spec_options, run_spec, 1, "write a config.json to start from" },
 	{ 0 },
 };

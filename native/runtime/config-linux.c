@@ -6,7 +6,7 @@
 
 #include "runtime/config.h"
 
-static const char *const ns_names[NS_KINDS] = {
+const char *const ns_names[NS_KINDS] = {
 	[NS_USER] = "user", [NS_PID] = "pid", [NS_NET] = "network", [NS_MOUNT] = "mount", [NS_IPC] = "ipc", [NS_UTS] = "uts", [NS_CGROUP] = "cgroup", [NS_TIME] = "time",
 };
 

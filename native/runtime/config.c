@@ -153,15 +153,16 @@ static int parse_hook(struct config *c, const struct json *h, struct hook_spec *
 	return out->path && out->path[0] == '/' ? 0 : wrong(err, "hooks.path", "an absolute path");
 }
 
+const char *const hook_stage_names[HOOK_STAGES] = { "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop" };
+
 int config_parse_hooks(struct config *c, const struct json *root, struct rt_error *err)
 {
-	static const char *const stages[HOOK_STAGES] = { "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop" };
 	const struct json *hooks;
 	int r = config_object(root, "hooks", &hooks, err);
 	c->hooks_json = hooks;
 	for (int s = 0; r == 0 && s < HOOK_STAGES; s++) {
 		const struct json *list;
-		if ((r = config_list(hooks, stages[s], &list, err)) < 0 || !list)
+		if ((r = config_list(hooks, hook_stage_names[s], &list, err)) < 0 || !list)
 			continue;
 		c->hooks[s].at = config_alloc(c, list->count, sizeof *c->hooks[s].at);
 		if (!c->hooks[s].at)

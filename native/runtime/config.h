@@ -100,6 +100,10 @@ struct hook_spec {
 	int64_t timeout_s; /* 0: none */
 };
 
+/* Their names in config.json. */
+extern const char *const hook_stage_names[];
+extern const char *const ns_names[NS_KINDS];
+
 enum hook_stage { HOOK_PRESTART, HOOK_CREATE_RUNTIME, HOOK_CREATE_CONTAINER, HOOK_START_CONTAINER, HOOK_POSTSTART, HOOK_POSTSTOP, HOOK_STAGES };
 
 struct hook_list {

@@ -48,6 +48,9 @@ struct container_options {
 
 	const char *format;        /* list, ps */
 	bool quiet;                /* list */
+	const char *interval;      /* events */
+	bool stats;
+	bool rootless_spec;        /* spec */
 	struct update_options update;
 };
 
@@ -74,5 +77,12 @@ must_check int container_list(const struct container_options *o, struct rt_error
 must_check int container_ps(const struct container_options *o, struct rt_error *err);
 /* Changes limits; when one is refused, all stay as they were. */
 must_check int container_update(const struct container_options *o, struct rt_error *err);
+
+/* Prints statistics once, or time and again with each out-of-memory kill, a JSON object a line, until the container ends. */
+must_check int container_events(const struct container_options *o, struct rt_error *err);
+/* Prints what this runtime knows, as runtime-spec "Features Structure". */
+must_check int runtime_features(const struct container_options *o, struct rt_error *err);
+/* Writes a config.json to start from into the bundle. */
+must_check int runtime_spec(const struct container_options *o, struct rt_error *err);
 
 #endif

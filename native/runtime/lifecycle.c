@@ -34,14 +34,13 @@ int container_open(const struct container_options *o, bool exclusive, struct sta
 
 void lifecycle_hooks(const struct state *s, enum hook_stage stage, enum status now)
 {
-	static const char *const names[HOOK_STAGES] = { [HOOK_POSTSTART] = "poststart", [HOOK_POSTSTOP] = "poststop" };
 	struct config c = { .doc = s->doc };
 	struct rt_error err = { 0 };
 	if (!s->hooks || !s->doc)
 		return;
 	cleanup_free char *text = state_to_json(s, now);
 	/* The specification has a failure here logged, no more: the container has its way already. */
-	if (!text || config_parse_hooks(&c, json_root(s->doc), &err) < 0 || hooks_run(&c.hooks[stage], names[stage], text, &err) < 0)
+	if (!text || config_parse_hooks(&c, json_root(s->doc), &err) < 0 || hooks_run(&c.hooks[stage], hook_stage_names[stage], text, &err) < 0)
 		log_warning("%s", err.text);
 }
 

@@ -143,3 +143,17 @@ int mount_options_parse(const struct mount_spec *m, struct mount_options *o, str
 		return rt_fail(err, EINVAL, "mount at %s has no type", m->destination);
 	return 0;
 }
+
+void mount_options_each(void (*fn)(const char *name, void *arg), void *arg)
+{
+	fn("bind", arg);
+	fn("rbind", arg);
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+		char tree[32] = "r";
+		if (table[i].kind == REFUSE)
+			continue;
+		fn(table[i].name, arg);
+		if (table[i].kind <= PROPAGATION || table[i].kind == IDMAP)
+			fn(strcat(tree, table[i].name), arg);
+	}
+}

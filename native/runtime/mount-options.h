@@ -22,4 +22,7 @@ struct mount_options {
 /* EINVAL or ENOTSUP for an option that cannot be honoured. */
 must_check int mount_options_parse(const struct mount_spec *m, struct mount_options *out, struct rt_error *err);
 
+/* Calls fn for the name of every option that is understood and not refused, those for whole trees ("rro") included. */
+void mount_options_each(void (*fn)(const char *name, void *arg), void *arg);
+
 #endif

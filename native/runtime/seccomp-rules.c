@@ -40,6 +40,14 @@ static const struct name_value flag_names[] = {
 	{ NULL, 0 },
 };
 
+const char *seccomp_name(enum seccomp_kind kind, size_t i)
+{
+	static const struct name_value *const tables[] = {
+		[SECCOMP_ACTIONS] = actions, [SECCOMP_OPERATORS] = ops, [SECCOMP_ARCHITECTURES] = architectures, [SECCOMP_FLAGS] = flag_names,
+	};
+	return tables[kind][i].name;
+}
+
 static int lookup(const struct name_value *table, const struct json *node, const char *what, uint32_t *out, struct rt_error *err)
 {
 	const char *name = json_str(node, "");

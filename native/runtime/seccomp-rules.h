@@ -56,6 +56,10 @@ void seccomp_rules_free(struct seccomp_rules *r);
 /* Writes the rules of one number to chain, up to and with the first unconditional one; returns how many. */
 size_t seccomp_rules_of(const struct seccomp_rules *r, enum abi abi, int number, const struct seccomp_rule **chain);
 
+/* What config.json may name here: the i-th of a kind, or NULL. */
+enum seccomp_kind { SECCOMP_ACTIONS, SECCOMP_OPERATORS, SECCOMP_ARCHITECTURES, SECCOMP_FLAGS };
+const char *seccomp_name(enum seccomp_kind kind, size_t i);
+
 #define cleanup_rules __attribute__((cleanup(seccomp_rules_free)))
 
 #endif

@@ -186,7 +186,7 @@ describe('run in the foreground', () => {
     config.process.terminal = true;
     bundle.write(config);
     const command = `stty rows 33 cols 77; ${runtimePath} --root ${bundle.stateRoot} run -b ${bundle.dir} ${bundle.id}; echo status $?`;
-    const script = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const script = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'ignore'] });
     let text = '';
     script.stdout.on('data', (chunk) => {
       text += chunk;
