@@ -30,7 +30,11 @@ describe('events', () => {
     const { cpu, memory, pids, blkio } = event.data;
     expect(cpu.usage.total).toBeGreaterThan(0);
     expect(cpu.usage).toEqual(expect.objectContaining({ kernel: expect.any(Number), user: expect.any(Number) }));
-    expect(cpu.throttling).toEqual({ periods: expect.any(Number), throttledPeriods: expect.any(Number), throttledTime: expect.any(Number) });
+    expect(cpu.throttling).toEqual({
+      periods: expect.any(Number),
+      throttledPeriods: expect.any(Number),
+      throttledTime: expect.any(Number),
+    });
     expect(memory.usage.limit).toBe(64 * MIB);
     expect(memory.usage.usage).toBeGreaterThan(0);
     expect(Object.keys(memory.raw)).toContain('pgfault');
@@ -50,7 +54,11 @@ describe('events', () => {
       text += chunk;
     });
     const ended = new Promise((done) => child.once('close', done));
-    const types = (): string[] => text.split('\n').filter(Boolean).map((line) => JSON.parse(line).type);
+    const types = (): string[] =>
+      text
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line).type);
     await eventually(() => types().length > 1, 'two statistics');
     expect(types()).not.toContain('oom');
     expect(bundle.runtime(['exec', bundle.id, '/probe', 'alloc', `${64 * MIB}`]).status).toBe(137);
