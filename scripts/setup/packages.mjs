@@ -77,6 +77,7 @@ export const testPackages = [
   command('strace'),
   command('erofs-utils', 'fsck.erofs'),
   command('iproute2', 'ip'),
+  command('nftables', 'nft'),
   command('git'),
   command('procps', 'ps'),
   command('systemd', 'systemd-analyze'),

@@ -203,8 +203,16 @@ describe('the API', () => {
       });
       await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { features: ['runtime:runsc'] });
       expect((await submit({ runtimeClass: 'runc' })).json.code).toBe('featureNotAllowed');
+      expect((await submit({ network: 'egress' })).json).toMatchObject({ code: 'featureNotAllowed', errors: [{ field: 'network' }] });
       expect((await submit({ runtimeClass: 'runsc' })).json).toMatchObject({ spec: { runtimeClass: 'runsc' } });
-      expect((await submit({})).json).toMatchObject({ spec: { runtimeClass: 'berth' } });
+      expect((await submit({})).json).toMatchObject({ spec: { runtimeClass: 'berth', network: 'none' } });
+      await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { features: ['network:egress'] });
+      expect((await submit({})).json).toMatchObject({ spec: { network: 'egress' } });
+      expect((await submit({ network: 'egress', runtimeClass: 'runsc' })).json).toMatchObject({
+        code: 'invalidRequest',
+        errors: [{ field: 'network' }],
+      });
+      expect((await submit({ network: 'none' })).json).toMatchObject({ spec: { network: 'none' } });
       await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { features: [] });
     });
 

@@ -57,7 +57,7 @@ export class Agent {
     });
     await probeSnapshots(node.snapshotter, config.directory);
     table = await takeUp(node, log);
-    const features = await probeRuntimes(node, log);
+    const features = [...(await probeRuntimes(node, log)), ...(node.egress === null ? [] : ['network:egress'])];
 
     control = new ControlChannel({
       url: config.url,
@@ -95,6 +95,7 @@ export class Agent {
     this.pages.server.close();
     this.pages.server.closeAllConnections();
     this.node.stopPage.close();
+    await this.node.egress?.close();
     await removeCgroupParents(this.node);
     await this.release();
   }

@@ -9,6 +9,16 @@ describe("the agent's environment", () => {
     expect(config.nativeDir).toMatch(/\/native\/build$/);
   });
 
+  it('has no network for containers until the operator wants one', () => {
+    expect(readConfig({}).egress).toBeNull();
+    expect(readConfig({ BERTH_EGRESS: '1', BERTH_EGRESS_DNS: '9.9.9.9,2620:fe::fe', BERTH_EGRESS_DENY: '192.0.2.0/24' }).egress).toEqual({
+      subnet: '10.213.0.0',
+      resolvers: ['9.9.9.9', '2620:fe::fe'],
+      allowed: [],
+      denied: ['192.0.2.0/24'],
+    });
+  });
+
   it('counts an empty variable as none', () => {
     expect(readConfig({ BERTH_NODE_CPU_MILLIS: '', BERTH_JOIN_TOKEN: '' })).toMatchObject({ cpuMillis: undefined, joinToken: undefined });
   });
@@ -19,6 +29,10 @@ describe("the agent's environment", () => {
     { BERTH_NODE_MEMORY_BYTES: 'plenty' },
     { BERTH_AGENT_METRICS_PORT: '70000' },
     { BERTH_AGENT_STOP_CONTAINERS: 'yes' },
+    { BERTH_EGRESS_SUBNET: '10.0.0.0/8' },
+    { BERTH_EGRESS_DNS: '9.9.9.9,resolver' },
+    { BERTH_EGRESS_ALLOW: '10.0.0.0/33' },
+    { BERTH_RUNTIME_CLASSES: 'docker' },
   ])('%j is refused by name', (env) => {
     expect(() => readConfig(env)).toThrow(Object.keys(env)[0]);
   });

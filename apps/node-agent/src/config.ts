@@ -3,6 +3,8 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RuntimeClass } from '@berth/core';
 import { z } from 'zod';
+import type { EgressChoice } from './network/egress.js';
+import { isLinkSubnet } from './network/egress-plan.js';
 import { findRuntimes } from './runtimes/node-runtimes.js';
 
 /** What an agent needs to know before it starts. Paths are absolute. */
@@ -23,6 +25,8 @@ export interface AgentConfig {
   /** The OCI runtime. */
   readonly runtimeProgram: string;
   /** Further OCI runtimes that runs may ask for, by their class. */
+  /** Null: containers have no network. */
+  readonly egress: EgressChoice | null;
   readonly runtimes: ReadonlyMap<RuntimeClass, string>;
   /** 0 picks a free one. */
   readonly metricsPort: number;
@@ -37,6 +41,20 @@ export interface AgentConfig {
 const here = dirname(fileURLToPath(import.meta.url));
 
 const count = z.coerce.number().int().min(1).optional();
+const address = z.union([z.ipv4(), z.ipv6()], 'must be IP addresses, with commas between');
+const network = z.union(
+  [z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()],
+  'must be addresses or networks such as 10.1.0.0/16, with commas between',
+);
+const list = (item: z.ZodType<string, string>) =>
+  z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').filter(Boolean))
+    .pipe(z.array(item));
+const ipv4Net = z
+  .cidrv4()
+  .refine((text) => isLinkSubnet(text), 'must be the first address of a network of 16384 addresses, such as 10.213.0.0/18');
 const schema = z.object({
   BERTH_HOME: z.string().min(1).optional(),
   BERTH_URL: z.url({ protocol: /^https?$/ }).default('http://127.0.0.1:7070'),
@@ -55,6 +73,11 @@ const schema = z.object({
   BERTH_NODE_MEMORY_BYTES: count,
   BERTH_NATIVE_DIR: z.string().min(1).optional(),
   BERTH_OCI_RUNTIME: z.string().min(1).optional(),
+  BERTH_EGRESS: z.enum(['0', '1']).default('0'),
+  BERTH_EGRESS_SUBNET: ipv4Net.default('10.213.0.0/18'),
+  BERTH_EGRESS_DNS: list(address),
+  BERTH_EGRESS_ALLOW: list(network),
+  BERTH_EGRESS_DENY: list(network),
   BERTH_RUNTIME_CLASSES: z.string().min(1).optional(),
   BERTH_LOG_LEVEL: z.string().default('info'),
 });
@@ -77,6 +100,15 @@ export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
     runDirectory: resolve(set.BERTH_AGENT_RUN_DIR),
     nativeDir,
     runtimeProgram: set.BERTH_OCI_RUNTIME ?? join(nativeDir, 'berth-runtime'),
+    egress:
+      set.BERTH_EGRESS === '0'
+        ? null
+        : {
+            subnet: set.BERTH_EGRESS_SUBNET.slice(0, set.BERTH_EGRESS_SUBNET.indexOf('/')),
+            resolvers: set.BERTH_EGRESS_DNS,
+            allowed: set.BERTH_EGRESS_ALLOW,
+            denied: set.BERTH_EGRESS_DENY,
+          },
     runtimes: furtherRuntimes(set.BERTH_RUNTIME_CLASSES, env.PATH ?? ''),
     metricsPort: set.BERTH_AGENT_METRICS_PORT,
     stopContainers: set.BERTH_AGENT_STOP_CONTAINERS === '1',

@@ -1,3 +1,4 @@
+import { lookup } from 'node:dns/promises';
 import { join } from 'node:path';
 import { ContentStore, OverlaySnapshotter } from '@berth/image';
 import { SpawnShimLauncher } from '@berth/runtime';
@@ -11,6 +12,7 @@ import { StopPage } from './lease/stop-page.js';
 import type { NodeCredential } from './link/credential.js';
 import { LogShipper } from './logs/log-shipper.js';
 import { AgentMetrics, type MetricSources } from './metrics.js';
+import { Egress, type EgressChoice } from './network/egress.js';
 import { ReportSpool } from './reports/report-spool.js';
 import { nodeRuntimes } from './runtimes/node-runtimes.js';
 import { IdSlots } from './sandbox/id-slots.js';
@@ -72,10 +74,21 @@ export async function openNode(
       Object.assign(new Map(config.runtimes), { default: config.runtimeProgram }),
       join(config.runDirectory, 'runtime', name),
     ),
+    egress:
+      config.egress === null
+        ? null
+        : await Egress.open(join(config.nativeDir, 'berth-net'), `b${name}`, await withControlPlane(config.egress, config.url)),
     stopPage: await StopPage.open(config.directory, boot),
     metrics,
     nowNs: bootTimeNs,
     linked: sources.linked,
   };
   return { node, images, store };
+}
+
+/** Containers never reach Berth's own services, wherever those are. */
+async function withControlPlane(choice: EgressChoice, url: string): Promise<EgressChoice> {
+  const host = new URL(url).hostname.replace(/^\[|\]$/g, '');
+  const addresses = await lookup(host, { all: true });
+  return { ...choice, denied: [...choice.denied, ...addresses.map(({ address }) => address)] };
 }

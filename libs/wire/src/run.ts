@@ -1,4 +1,4 @@
-import { runtimeClasses } from '@berth/core';
+import { networks, runtimeClasses } from '@berth/core';
 import { z } from 'zod';
 import { imageText, label, runId, text, timestamp } from './primitives.js';
 
@@ -66,7 +66,10 @@ export const createRunRequest = z.strictObject({
   resources: resources.partial().optional(),
   readOnlyRootfs: z.boolean().optional(),
   init: z.boolean().optional().describe('Run under an init that reaps orphans and forwards signals'),
-  network: z.enum(['none']).optional().describe('Loopback only; other networks are refused until the operator can offer them'),
+  network: z
+    .enum(networks)
+    .optional()
+    .describe("none: loopback alone. egress: out to the internet, with the operator's leave, and then the default; nothing reaches in"),
   runtimeClass: z.enum(runtimeClasses).optional().describe("The OCI runtime; others than Berth's own need the operator's leave"),
   timeoutMs: z
     .int()

@@ -22,7 +22,7 @@ export const runFlags = {
   'shm-size': { type: 'string', value: 'SIZE', description: 'Size of /dev/shm' },
   'read-only': { type: 'boolean', description: 'Mount the root filesystem read-only' },
   init: { type: 'boolean', description: 'Run under an init that reaps orphans and forwards signals' },
-  network: { type: 'string', value: 'none', description: 'Only none: loopback alone' },
+  network: { type: 'string', value: 'none|egress', description: 'Loopback alone, or out to the internet where your operator allows it' },
   runtime: { type: 'string', value: 'berth|runc|crun|runsc', description: 'OCI runtime, where your operator allows it' },
   timeout: { type: 'string', value: 'DURATION', description: 'Stop the run so long after its start: 30s, 5m, 1h30m' },
   'stop-timeout': { type: 'string', value: 'DURATION', description: 'Between the stop signal and SIGKILL' },

@@ -16,7 +16,12 @@ export class PrepareRun {
 
   /** Throws as `completeSpec` and `ResolveImage` do, and `featureNotAllowed`. */
   async execute(tenant: TenantRow, request: CreateRunRequest): Promise<{ spec: RunSpec; digest: string }> {
-    const spec = completeSpec(request, this.config);
+    const canReachOut = tenant.features.includes('network:egress') && request.runtimeClass !== 'runsc';
+    const spec = completeSpec({ ...request, network: request.network ?? (canReachOut ? 'egress' : 'none') }, this.config);
+    if (spec.network === 'egress' && spec.runtimeClass === 'runsc') {
+      const message = 'runsc runs without a network: leave it out, or choose another runtimeClass';
+      throw new AppError('invalidRequest', `network: ${message}`, { errors: [{ field: 'network', message }] });
+    }
     for (const feature of neededFeatures(spec)) {
       if (tenant.features.includes(feature)) continue;
       const message = `this tenant may not use ${feature}; its operator can allow it`;

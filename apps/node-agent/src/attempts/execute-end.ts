@@ -83,6 +83,8 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
     async removeDirectory(_, attempt) {
       await node.shipper.drop(attempt.lease);
       await attempt.directory.remove();
+      // The kernel takes a container's link down some time after it; the slot's next holder must not find it.
+      if (attempt.slot !== undefined && attempt.assignment.spec.network === 'egress') await node.egress?.removeLinkOf(attempt.slot);
       if (attempt.slot !== undefined) await node.slots.release(attempt.slot, attempt.key);
       return { removed: true };
     },

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { idRangeOfSlot } from '@berth/core';
 import { ShimLaunchError } from '@berth/runtime';
 import { pullFailure } from '../images/image-source.js';
+import type { ContainerNetwork } from '../network/egress.js';
 import { runtimeOf } from '../runtimes/runtime-of.js';
 import { writeBundle } from '../sandbox/write-bundle.js';
 import type { Attempt, StepExecutors } from './attempt.js';
@@ -92,6 +93,7 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
         initProgram: node.paths.initProgram,
         seccomp: node.seccomp,
         host: node.host,
+        network: networkOf(node, attempt),
         ownPids: runtimeOf(node, attempt.assignment.spec).ownPids,
       });
       attempt.stopSignal = process.stopSignal;
@@ -152,6 +154,13 @@ async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Pr
     const failure = { code: 'startFailed', message: 'the node could not start the container', blame: 'platform' } as const;
     throw new AttemptFailure(failure, true, { cause: error });
   }
+}
+
+/** Throws AttemptFailure when this node has no such network any more: another may. */
+function networkOf(node: NodeServices, attempt: Attempt): ContainerNetwork | null {
+  if (attempt.assignment.spec.network === 'none') return null;
+  if (node.egress !== null) return node.egress.of(present(attempt.slot));
+  throw new AttemptFailure({ code: 'startFailed', message: 'the node offers no network', blame: 'platform' }, true);
 }
 
 /** What the plan's order guarantees to be there. */

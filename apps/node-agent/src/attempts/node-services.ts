@@ -6,6 +6,7 @@ import type { ImageSource } from '../images/image-source.js';
 import type { StopPage } from '../lease/stop-page.js';
 import type { LogShipper } from '../logs/log-shipper.js';
 import type { AgentMetrics } from '../metrics.js';
+import type { Egress } from '../network/egress.js';
 import type { ReportSpool } from '../reports/report-spool.js';
 import type { NodeRuntimes } from '../runtimes/node-runtimes.js';
 import type { IdSlots } from '../sandbox/id-slots.js';
@@ -34,6 +35,8 @@ export interface NodeServices {
   readonly launcher: ShimLauncher;
   readonly runtimes: NodeRuntimes;
   readonly stopPage: StopPage;
+  /** Null where the operator does not want it. */
+  readonly egress: Egress | null;
   readonly metrics: AgentMetrics;
   /** Nanoseconds of CLOCK_BOOTTIME. */
   readonly nowNs: () => bigint;

@@ -9,7 +9,7 @@ import { findShims } from './find-shims.js';
 
 /** Something on this machine that belongs to no attempt. */
 export interface Leftover {
-  readonly kind: 'process' | 'cgroup' | 'container' | 'mount' | 'snapshot' | 'directory' | 'idSlot' | 'loopDevice';
+  readonly kind: 'process' | 'cgroup' | 'container' | 'mount' | 'snapshot' | 'directory' | 'idSlot' | 'loopDevice' | 'link';
   /** A process id, a path or a name. */
   readonly what: string;
 }
@@ -47,6 +47,7 @@ export async function leftovers(node: NodeServices, agentDir: string, kept: Read
     'idSlot',
     [...(await node.slots.held())].filter(([, holder]) => !kept.has(holder)).map(([slot]) => slot),
   );
+  add('link', await strayLinks(node));
   add('loopDevice', await loopDevicesOf(agentDir));
   return found;
 }
@@ -76,6 +77,7 @@ export async function removeLeftovers(node: NodeServices, kept: ReadonlySet<Atte
   for (const key of await listAttemptDirectories(node.paths.containers)) {
     if (!kept.has(key)) await new AttemptDirectory(node.paths.containers, key).remove();
   }
+  for (const name of await strayLinks(node)) await node.egress?.removeLink(name);
   for (const [slot, holder] of await node.slots.held()) if (!kept.has(holder)) await node.slots.release(slot, holder);
 }
 
@@ -112,6 +114,13 @@ async function strayCgroups(
     }
   }
   return found;
+}
+
+/** Links of slots that nobody holds; the kernel takes a link down a little after its container. */
+async function strayLinks({ egress, slots }: NodeServices): Promise<readonly string[]> {
+  if (egress === null) return [];
+  const [links, held] = [await egress.links(), await slots.held()];
+  return [...links].filter(([slot]) => !held.has(slot)).map(([, name]) => name);
 }
 
 async function loopDevicesOf(folder: string): Promise<readonly string[]> {

@@ -10,7 +10,7 @@ export interface NodeRuntime {
   readonly program: string;
   /** Where it keeps the state of this node's containers, and nothing else. */
   readonly root: string;
-  /** What stands before the verb on its command line, for a container without a network. */
+  /** What stands before the verb on its command line. */
   readonly globalArguments: readonly string[];
   /** Processes and threads of its own that it keeps in the container's cgroup; a run's limit does not count them. */
   readonly ownPids: number;
@@ -21,7 +21,7 @@ export interface NodeRuntime {
 export type NodeRuntimes = ReadonlyMap<RuntimeClass, NodeRuntime> & { readonly default: NodeRuntime };
 
 /** gVisor has a network stack of its own and would look for interfaces to take over. */
-const globalArguments: Readonly<Partial<Record<RuntimeClass, readonly string[]>>> = { runsc: ['--network=none'] };
+const argumentsOf: Readonly<Partial<Record<RuntimeClass, readonly string[]>>> = { runsc: ['--network=none'] };
 
 /** gVisor's kernel is a process of many threads; it dies when it cannot have one. */
 const ownPids: Readonly<Partial<Record<RuntimeClass, number>>> = { runsc: 64 };
@@ -30,9 +30,9 @@ const ownPids: Readonly<Partial<Record<RuntimeClass, number>>> = { runsc: 64 };
 export function nodeRuntimes(programs: ReadonlyMap<RuntimeClass, string> & { readonly default: string }, root: string): NodeRuntimes {
   const runtimes = new Map<RuntimeClass, NodeRuntime>();
   const add = (runtimeClass: RuntimeClass, program: string, own: string): NodeRuntime => {
-    const leading = globalArguments[runtimeClass] ?? [];
-    const containers = new CliContainerRuntime(program, own, leading);
-    const runtime = { runtimeClass, program, root: own, globalArguments: leading, ownPids: ownPids[runtimeClass] ?? 0, containers };
+    const globalArguments = argumentsOf[runtimeClass] ?? [];
+    const containers = new CliContainerRuntime(program, own, globalArguments);
+    const runtime = { runtimeClass, program, root: own, globalArguments, ownPids: ownPids[runtimeClass] ?? 0, containers };
     runtimes.set(runtimeClass, runtime);
     return runtime;
   };

@@ -63,9 +63,10 @@ async function runProbe(node: NodeServices, runtime: NodeRuntime): Promise<void>
       ids,
       limits: { cpuMillis: 1000, memoryBytes: 256 * MiB, pids: 100, shmBytes: 64 * 1024 },
       cgroupsPath,
-      files: await writeEtcFiles(directory.bundle, 'probe', ids.base),
+      files: await writeEtcFiles(directory.bundle, 'probe', ids.base, null),
       init: node.paths.initProgram,
       seccomp: node.seccomp,
+      networkHook: null,
       maxOpenFiles: node.host.maxOpenFiles,
       swapAccounting: node.host.swapAccounting,
     });

@@ -5,6 +5,7 @@ import type { ImageConfig } from '@berth/image';
 import type { RunSpec } from '@berth/wire';
 import { AttemptFailure } from '../attempts/attempt-failure.js';
 import type { HostFacts } from '../host/host-facts.js';
+import type { ContainerNetwork } from '../network/egress.js';
 import { defaultHostname, writeEtcFiles } from './etc-files.js';
 import { RootedFileRefused, readInRoot } from './rooted-file.js';
 
@@ -25,12 +26,17 @@ export interface BundlePlan {
   readonly host: HostFacts;
   /** See `NodeRuntime`. */
   readonly ownPids: number;
+  /** Null: loopback alone. */
+  readonly network: ContainerNetwork | null;
 }
 
 /** Writes an OCI bundle. Returns the process that it describes. Throws AttemptFailure for what image or run cannot have. */
 export async function writeBundle(plan: BundlePlan): Promise<ContainerProcess> {
   const hostname = plan.spec.hostname ?? defaultHostname(plan.runId);
-  const [accounts, files] = await Promise.all([readAccounts(plan.rootfs), writeEtcFiles(plan.directory, hostname, plan.ids.base)]);
+  const [accounts, files] = await Promise.all([
+    readAccounts(plan.rootfs),
+    writeEtcFiles(plan.directory, hostname, plan.ids.base, plan.network),
+  ]);
   const result = resolveProcess(plan.image, plan.spec, accounts, hostname);
   if (result.kind === 'refused') throw AttemptFailure.refused(result.reason);
   const config = buildConfig({
@@ -45,6 +51,7 @@ export async function writeBundle(plan: BundlePlan): Promise<ContainerProcess> {
     files,
     init: plan.spec.init ? plan.initProgram : null,
     seccomp: plan.seccomp,
+    networkHook: plan.network?.hook ?? null,
     maxOpenFiles: plan.host.maxOpenFiles,
     swapAccounting: plan.host.swapAccounting,
   });

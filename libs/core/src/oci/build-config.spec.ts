@@ -23,6 +23,7 @@ const plan: ContainerPlan = {
   files: { resolvConf: '/b/resolv.conf', hosts: '/b/hosts', hostname: '/b/hostname' },
   init: null,
   seccomp: { defaultAction: 'SCMP_ACT_ERRNO' },
+  networkHook: null,
   maxOpenFiles: 20_000,
   swapAccounting: true,
 };
@@ -30,6 +31,11 @@ const plan: ContainerPlan = {
 describe('the config.json of a container', () => {
   it('is this one', () => {
     expect(buildConfig(plan)).toEqual(golden);
+  });
+
+  it('has the hook that gives it a network, and nothing else by it', () => {
+    const networkHook = { path: '/native/berth-net', args: ['berth-net', 'attach'], timeout: 10 };
+    expect(buildConfig({ ...plan, networkHook })).toEqual({ ...golden, hooks: { createRuntime: [networkHook] } });
   });
 
   it('leaves swap out where the host counts none', () => {

@@ -6,7 +6,7 @@
  *   - nothing of the host is mounted but the files named in `files` and, read-only, the init program.
  */
 import type { IdRange } from './id-range.js';
-import type { NamespaceType, OciConfig, OciDeviceRule, OciMount, OciSeccomp } from './oci-config.js';
+import type { NamespaceType, OciConfig, OciDeviceRule, OciHook, OciMount, OciSeccomp } from './oci-config.js';
 import { type ContainerProcess, initPath } from './process.js';
 
 /** What a container may use, as in a run's resources. */
@@ -33,6 +33,8 @@ export interface ContainerPlan {
   /** The init program on the host; null when the run does not ask for one. */
   readonly init: string | null;
   readonly seccomp: OciSeccomp;
+  /** Gives the container its end of a network; null: loopback is all it has. */
+  readonly networkHook: OciHook | null;
   /** The hard limit of open files that the host can give. */
   readonly maxOpenFiles: number;
   /** Whether the host counts swap; without swap accounting there is no limit to set, and the caller has made sure that there is no swap. */
@@ -127,6 +129,7 @@ export function buildConfig(plan: ContainerPlan): OciConfig {
     root: { path: plan.rootfs, readonly: plan.readOnlyRootfs },
     hostname: plan.hostname,
     mounts: mountsOf(plan),
+    ...(plan.networkHook === null ? {} : { hooks: { createRuntime: [plan.networkHook] } }),
     annotations: { 'berth.container': plan.id },
     linux: {
       namespaces: namespaces.map((type) => ({ type })),

@@ -56,12 +56,21 @@ export interface OciIdMapping {
 /** `linux.seccomp` as the specification has it. Berth carries it from its own profile to the runtime and reads none of it. */
 export type OciSeccomp = Readonly<Record<string, unknown>>;
 
+export interface OciHook {
+  /** Absolute. */
+  readonly path: string;
+  readonly args: readonly string[];
+  /** Seconds. */
+  readonly timeout: number;
+}
+
 export interface OciConfig {
   readonly ociVersion: string;
   readonly process: OciProcess;
   readonly root: { readonly path: string; readonly readonly: boolean };
   readonly hostname: string;
   readonly mounts: readonly OciMount[];
+  readonly hooks?: { readonly createRuntime: readonly OciHook[] };
   readonly annotations: Readonly<Record<string, string>>;
   readonly linux: {
     readonly namespaces: readonly { readonly type: NamespaceType }[];
