@@ -87,6 +87,6 @@ describe('a quota of ten', () => {
     }
     expect(most).toBe(limit);
     const { used } = await test.service.admin.get<Tenant>(`/v1/admin/tenants/${tenant.tenant.id}`);
-    expect(used).toEqual({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0 });
+    expect(used).toMatchObject({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0, pids: 0, queuedRuns: 0 });
   });
 });

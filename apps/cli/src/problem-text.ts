@@ -1,5 +1,5 @@
 import type { Problem } from '@berth/wire';
-import { formatSize } from './units.js';
+import { formatDuration, formatSize } from './units.js';
 
 /** A refusal for people: what is wrong, each bad field with its fix, the quota's numbers. Several lines without a newline at the end. */
 export function describeProblem(problem: Problem, retryAfterSeconds: number | null): string {
@@ -20,10 +20,27 @@ export function describeProblem(problem: Problem, retryAfterSeconds: number | nu
 export function formatQuota(dimension: NonNullable<Problem['dimension']>, value: number): string {
   switch (dimension) {
     case 'memoryBytes':
-      return formatSize(value);
+    case 'diskBytes':
+    case 'logBytes':
+    case 'registryBytes':
+      return value === Number.MAX_SAFE_INTEGER ? 'unlimited' : formatSize(value);
+    case 'timeoutMs':
+      return formatDuration(value);
+  }
+  if (value === Number.MAX_SAFE_INTEGER) return 'unlimited';
+  switch (dimension) {
     case 'cpuMillis':
       return `${value / 1000} cpus`;
     case 'concurrentRuns':
+    case 'queuedRuns':
       return `${value} runs`;
+    case 'pids':
+      return `${value} processes`;
+    case 'submissionsPerMinute':
+      return `${value} a minute`;
+    case 'monthlyCpuMs':
+      return `${Math.round(value / 36_000) / 100} cpu hours`;
+    case 'monthlyMemoryMibSeconds':
+      return `${Math.round(value / 36_864) / 100} GiB hours`;
   }
 }

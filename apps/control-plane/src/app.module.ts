@@ -5,6 +5,7 @@ import { APP_FILTER, APP_GUARD, APP_PIPE } from '@nestjs/core';
 import { AdmitRun } from './admission/admit-run.js';
 import { CancelRun } from './admission/cancel-run.js';
 import { CreateKey } from './admission/create-key.js';
+import { DeleteRun } from './admission/delete-run.js';
 import { PrepareRun } from './admission/prepare-run.js';
 import { ResolveImage } from './admission/resolve-image.js';
 import { UpdateTenant } from './admission/update-tenant.js';
@@ -30,6 +31,7 @@ import { Metrics } from './metrics/metrics.js';
 import { Signals } from './queue/signals.js';
 import { WakeUps } from './queue/wake-ups.js';
 import { Readiness } from './readiness.js';
+import { AnnounceOutcome } from './reporting/announce-outcome.js';
 import { ApplyReports } from './reporting/apply-reports.js';
 import { FollowEvents } from './reporting/follow-events.js';
 import { FollowLogs } from './reporting/follow-logs.js';
@@ -83,6 +85,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       PrepareRun,
       AdmitRun,
       CancelRun,
+      DeleteRun,
       UpdateTenant,
       CreateKey,
       // queue
@@ -105,6 +108,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       logLinkContext,
       // reporting
       RunChanges,
+      AnnounceOutcome,
       ApplyReports,
       WaitForRun,
       FollowLogs,

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { PlacementPolicy } from '@berth/core';
+import type { PlacementPolicy, Quota } from '@berth/core';
 import { z } from 'zod';
 
 /** The injection token of `Config`. */
@@ -46,11 +46,20 @@ const environment = z.object({
   BERTH_DEFAULT_MEMORY_BYTES: whole(256 * MiB),
   BERTH_DEFAULT_PIDS: whole(512),
   BERTH_DEFAULT_SHM_BYTES: whole(64 * MiB),
+  BERTH_DEFAULT_LOG_BYTES: whole(256 * MiB),
   BERTH_DEFAULT_TIMEOUT_MS: whole(3_600_000),
   BERTH_DEFAULT_STOP_GRACE_MS: whole(10_000),
   BERTH_DEFAULT_QUOTA_RUNS: whole(10),
   BERTH_DEFAULT_QUOTA_CPU_MILLIS: whole(10_000),
   BERTH_DEFAULT_QUOTA_MEMORY_BYTES: whole(10 * GiB),
+  BERTH_DEFAULT_QUOTA_DISK_BYTES: whole(100 * GiB),
+  BERTH_DEFAULT_QUOTA_PIDS: whole(1_000_000),
+  BERTH_DEFAULT_QUOTA_LOG_BYTES: whole(1024 * GiB),
+  BERTH_DEFAULT_QUOTA_MONTHLY_CPU_MS: whole(Number.MAX_SAFE_INTEGER),
+  BERTH_DEFAULT_QUOTA_MONTHLY_MEMORY_MIB_SECONDS: whole(Number.MAX_SAFE_INTEGER),
+  BERTH_DEFAULT_QUOTA_QUEUED_RUNS: whole(100_000),
+  BERTH_DEFAULT_QUOTA_SUBMISSIONS_PER_MINUTE: whole(60_000),
+  BERTH_DEFAULT_QUOTA_REGISTRY_BYTES: whole(1024 * GiB),
   BERTH_PLACEMENT: z.enum(['spread', 'pack']).default('spread'),
   BERTH_DRAIN_MS: z.coerce.number().int().min(0).max(60_000).default(250),
   BERTH_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
@@ -92,10 +101,16 @@ export interface Config {
     readonly lostAfterMs: number;
   };
   readonly defaults: {
-    readonly resources: { readonly cpuMillis: number; readonly memoryBytes: number; readonly pids: number; readonly shmBytes: number };
+    readonly resources: {
+      readonly cpuMillis: number;
+      readonly memoryBytes: number;
+      readonly pids: number;
+      readonly shmBytes: number;
+      readonly logBytes: number;
+    };
     readonly timeoutMs: number;
     readonly stopGraceMs: number;
-    readonly quota: { readonly concurrentRuns: number; readonly cpuMillis: number; readonly memoryBytes: number };
+    readonly quota: Quota;
   };
   readonly placement: PlacementPolicy;
   /** A replica that was told to stop takes connections until none has come for so long: those on their way must not be cut. */
@@ -143,6 +158,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
         memoryBytes: e.BERTH_DEFAULT_MEMORY_BYTES,
         pids: e.BERTH_DEFAULT_PIDS,
         shmBytes: e.BERTH_DEFAULT_SHM_BYTES,
+        logBytes: e.BERTH_DEFAULT_LOG_BYTES,
       },
       timeoutMs: e.BERTH_DEFAULT_TIMEOUT_MS,
       stopGraceMs: e.BERTH_DEFAULT_STOP_GRACE_MS,
@@ -150,6 +166,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
         concurrentRuns: e.BERTH_DEFAULT_QUOTA_RUNS,
         cpuMillis: e.BERTH_DEFAULT_QUOTA_CPU_MILLIS,
         memoryBytes: e.BERTH_DEFAULT_QUOTA_MEMORY_BYTES,
+        diskBytes: e.BERTH_DEFAULT_QUOTA_DISK_BYTES,
+        pids: e.BERTH_DEFAULT_QUOTA_PIDS,
+        logBytes: e.BERTH_DEFAULT_QUOTA_LOG_BYTES,
+        monthlyCpuMs: e.BERTH_DEFAULT_QUOTA_MONTHLY_CPU_MS,
+        monthlyMemoryMibSeconds: e.BERTH_DEFAULT_QUOTA_MONTHLY_MEMORY_MIB_SECONDS,
+        queuedRuns: e.BERTH_DEFAULT_QUOTA_QUEUED_RUNS,
+        submissionsPerMinute: e.BERTH_DEFAULT_QUOTA_SUBMISSIONS_PER_MINUTE,
+        registryBytes: e.BERTH_DEFAULT_QUOTA_REGISTRY_BYTES,
       },
     },
     placement: e.BERTH_PLACEMENT,

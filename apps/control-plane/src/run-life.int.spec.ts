@@ -24,7 +24,8 @@ describe.each(backends)('a run, with the queue on %s', (backend) => {
   it('goes from submission to its exit code, with its digest, usage and history', async () => {
     const run = await submit({ args: ['0', 'hello'], labels: { team: 'a' } });
     expect(run).toMatchObject({ tenant: tenant.name, state: 'queued', image: tenant.image, digest: tenant.digest });
-    expect(run.spec.resources).toEqual({ cpuMillis: 500, memoryBytes: 256 * 1024 ** 2, pids: 512, shmBytes: 64 * 1024 ** 2 });
+    expect(run.spec.resources).toMatchObject({ cpuMillis: 500, memoryBytes: 256 * 1024 ** 2, pids: 512, shmBytes: 64 * 1024 ** 2 });
+    expect(run.spec.resources.logBytes).toBe(256 * 1024 ** 2);
 
     const ended = await wait(run.id);
     expect(ended).toMatchObject({ state: 'succeeded', exitCode: 0, failure: null });

@@ -10,7 +10,9 @@ export interface FleetNode {
   /** What the node offers. */
   readonly cpuMillis: number;
   readonly memoryBytes: number;
-  readonly reserved: { readonly cpuMillis: number; readonly memoryBytes: number; readonly runs: number };
+  /** What it can bound its containers' writes to; 0 where it can bound none. */
+  readonly diskBytes?: number;
+  readonly reserved: { readonly cpuMillis: number; readonly memoryBytes: number; readonly diskBytes?: number; readonly runs: number };
   /** What works there beyond the ordinary. */
   readonly features: readonly string[];
 }
@@ -24,6 +26,8 @@ export interface PlacementRequest {
   readonly runId: string;
   readonly cpuMillis: number;
   readonly memoryBytes: number;
+  /** 0: no limit asked for, hence no room needed. */
+  readonly diskBytes?: number;
   /** Features that its node must have. */
   readonly needs: readonly string[];
 }
@@ -51,6 +55,7 @@ interface Room {
   readonly node: FleetNode;
   cpuMillis: number;
   memoryBytes: number;
+  diskBytes: number;
 }
 
 /**
@@ -64,6 +69,7 @@ export function place(fleet: Fleet, runs: readonly PlacementRequest[], policy: P
       node,
       cpuMillis: node.cpuMillis - node.reserved.cpuMillis,
       memoryBytes: node.memoryBytes - node.reserved.memoryBytes,
+      diskBytes: (node.diskBytes ?? 0) - (node.reserved.diskBytes ?? 0),
     }))
     .sort((a, b) => (a.node.id < b.node.id ? -1 : 1));
 
@@ -77,6 +83,7 @@ export function place(fleet: Fleet, runs: readonly PlacementRequest[], policy: P
     }
     room.cpuMillis -= run.cpuMillis;
     room.memoryBytes -= run.memoryBytes;
+    room.diskBytes -= run.diskBytes ?? 0;
     placements.push({ runId: run.runId, nodeId: room.node.id });
   }
   return { placements, unplaced };
@@ -99,7 +106,7 @@ function bestRoom(rooms: readonly Room[], run: PlacementRequest, policy: Placeme
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const room of rooms) {
     if (!offers(room, run)) continue;
-    if (room.cpuMillis < run.cpuMillis || room.memoryBytes < run.memoryBytes) continue;
+    if (room.cpuMillis < run.cpuMillis || room.memoryBytes < run.memoryBytes || shortOfDisk(room.diskBytes, run)) continue;
     const fit = fitScore(room.node, { cpuMillis: room.cpuMillis - run.cpuMillis, memoryBytes: room.memoryBytes - run.memoryBytes });
     const score = policy === 'pack' ? fit : -fit;
     if (score > bestScore) {
@@ -114,6 +121,11 @@ function offers({ node }: Room, run: PlacementRequest): boolean {
   return run.needs.every((need) => node.features.includes(need));
 }
 
+/** A run that asks for no bound of its writes needs none of the node's disk. */
+function shortOfDisk(freeBytes: number, { diskBytes = 0 }: PlacementRequest): boolean {
+  return diskBytes > 0 && freeBytes < diskBytes;
+}
+
 /** The dimension that most often stands in the way; a run that exceeds every node's whole capacity is told so, since waiting cannot help it. */
 function refusal(ready: readonly Room[], run: PlacementRequest): string {
   if (ready.length === 0) return 'no node is ready';
@@ -124,7 +136,9 @@ function refusal(ready: readonly Room[], run: PlacementRequest): string {
   if (rooms.every(({ node }) => node.cpuMillis < run.cpuMillis || node.memoryBytes < run.memoryBytes)) {
     return 'cpuMillis and memoryBytes: no ready node is large enough in both';
   }
+  if (rooms.every(({ node }) => shortOfDisk(node.diskBytes ?? 0, run))) return 'diskBytes: no ready node can bound so much disk';
   const shortOfCpu = rooms.filter((room) => room.cpuMillis < run.cpuMillis).length;
   const shortOfMemory = rooms.filter((room) => room.memoryBytes < run.memoryBytes).length;
+  if (shortOfCpu === 0 && shortOfMemory === 0) return 'diskBytes: no node has enough free';
   return shortOfMemory > shortOfCpu ? 'memoryBytes: no node has enough free' : 'cpuMillis: no node has enough free';
 }

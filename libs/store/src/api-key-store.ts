@@ -28,6 +28,6 @@ export class PrismaApiKeyStore extends ApiKeyStore {
   override async authenticate(hash: string, now: Date): Promise<{ key: ApiKeyRow; tenant: TenantRow | null } | null> {
     const found = await this.prisma.apiKey.findUnique({ where: { hash }, include: { tenant: true }, relationLoadStrategy: 'join' });
     if (found === null || found.revokedAt !== null || (found.expiresAt !== null && found.expiresAt <= now)) return null;
-    return { key: apiKeyRow(found), tenant: found.tenant === null ? null : tenantRow(found.tenant) };
+    return { key: apiKeyRow(found), tenant: found.tenant === null ? null : tenantRow(found.tenant, now) };
   }
 }

@@ -28,6 +28,8 @@ function generator(seed: number): (below: number) => number {
   };
 }
 
+const onQuota = ['queue', 'reject', 'preempt'] as const;
+
 const facts: readonly AttemptReport['fact'][] = [
   { kind: 'preparing' },
   { kind: 'running', startedAt: new Date() },
@@ -42,9 +44,13 @@ const facts: readonly AttemptReport['fact'][] = [
 describe('the store under everything at once', () => {
   it.each([1, 2, 3])('keeps its books and its promises (seed %i)', { timeout: 120_000 }, async (seed) => {
     await fixture.clear();
-    const tenants = await Promise.all([fixture.tenant({ concurrentRuns: 5 }), fixture.tenant({ cpuMillis: 700 })]);
+    const tenants = await Promise.all([
+      fixture.tenant({ concurrentRuns: 5 }),
+      fixture.tenant({ cpuMillis: 700, pids: 200, logBytes: 50_000, monthlyCpuMs: 400_000 }),
+    ]);
     const nodes = await Promise.all([fixture.node(500, 4096 * MiB), fixture.node(900, 4096 * MiB), fixture.node(300, 4096 * MiB)]);
     const runs: { tenantId: string; runId: string }[] = [];
+    const deleted = new Set<string>();
     const leases: { nodeId: string; lease: LeaseRow }[] = [];
 
     const act = async (store: Store, random: (below: number) => number) => {
@@ -55,14 +61,24 @@ describe('the store under everything at once', () => {
       switch (random(8)) {
         case 0:
         case 1: {
-          const change = { maxAttempts: 1 + random(3), priority: random(3), request: { cpuMillis: 50 + random(200), memoryBytes: MiB } };
-          const outcome = await fixture.admit(tenant, change);
+          const change = { maxAttempts: 1 + random(3), priority: random(3), onQuota: onQuota[random(3)] ?? 'queue' } as const;
+          const request = {
+            cpuMillis: 50 + random(200),
+            memoryBytes: MiB,
+            pids: random(50),
+            diskBytes: random(2) * 10,
+            logBytes: random(1000),
+            attemptMs: random(5000),
+          };
+          const outcome = await fixture.admit(tenant, { ...change, request });
           if (outcome.kind === 'created') runs.push({ tenantId: tenant.id, runId: outcome.run.id });
           return;
         }
         case 2: {
           const run = runs[random(Math.max(1, runs.length))];
-          if (run !== undefined) await store.runs.cancel(run.tenantId, run.runId, now);
+          if (run === undefined) return;
+          if (random(2) === 0) await store.runs.cancel(run.tenantId, run.runId, now);
+          else if ((await store.runs.delete(run.tenantId, run.runId, now)).outcome === 'deleted') deleted.add(run.runId);
           return;
         }
         case 3:
@@ -102,7 +118,8 @@ describe('the store under everything at once', () => {
       nodes.map((node) => node.id),
       new Date(),
     );
-    for (const tenant of tenants) await fixture.store.tenants.update(tenant.id, { quota: { concurrentRuns: 5 } });
+    for (const tenant of tenants)
+      await fixture.store.tenants.update(tenant.id, { quota: { concurrentRuns: 5, monthlyCpuMs: 2 ** 50, logBytes: 2 ** 50 } });
     for (let round = 0; round < 500; round++) {
       await fixture.schedule();
       const held = (await Promise.all(nodes.map((node) => fixture.store.runs.assignments(node.id)))).flat();
@@ -117,11 +134,13 @@ describe('the store under everything at once', () => {
     expect(await violations(fixture)).toEqual([]);
     for (const { used, sum } of await fixture.store.tenants.recount()) {
       expect(used).toEqual(sum);
-      expect(used).toEqual({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0 });
+      expect(used).toMatchObject({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0, pids: 0, diskBytes: 0, queuedRuns: 0 });
     }
-    for (const node of await fixture.store.nodes.list()) expect(node.reserved).toEqual({ cpuMillis: 0, memoryBytes: 0, runs: 0 });
+    for (const node of await fixture.store.nodes.list())
+      expect(node.reserved).toEqual({ cpuMillis: 0, memoryBytes: 0, diskBytes: 0, runs: 0 });
     expect(await fixture.query('SELECT sum(waiting_runs)::int AS waiting FROM tenants')).toEqual([{ waiting: 0 }]);
     for (const { tenantId, runId } of runs) {
+      if (deleted.has(runId)) continue;
       const run = await fixture.store.runs.find(tenantId, runId);
       expect(run !== null && isTerminal(run.state)).toBe(true);
       expect(run?.attempts.map((attempt) => attempt.epoch)).toEqual(run?.attempts.map((attempt) => attempt.number));

@@ -99,7 +99,7 @@ describe('log', () => {
       retryable: false,
     });
     const [row] = await fixture.query<{ tenant_id: string }>('SELECT tenant_id FROM runs');
-    expect(await fixture.store.runs.delete(row?.tenant_id ?? '', lease.runId)).toBe('deleted');
+    expect(await fixture.store.runs.delete(row?.tenant_id ?? '', lease.runId, new Date())).toMatchObject({ outcome: 'deleted' });
     expect(await fixture.query('SELECT 1 FROM log_chunks')).toEqual([]);
     expect(await read(0)).toEqual({ text: '', nextOffset: 0, complete: false });
   });

@@ -43,7 +43,7 @@ export class PrismaNodeStore extends NodeStore {
   override async connected(nodeId: string, facts: NodeFacts, now: Date): Promise<void> {
     await this.pool.query(
       `UPDATE nodes SET cpu_millis = $2, memory_bytes = $3, agent_version = $4, kernel = $5, architecture = $6, cgroup_mode = $7, features = $9,
-         state = ${heardFrom}, last_heartbeat_at = greatest(last_heartbeat_at, $8)
+         state = ${heardFrom}, last_heartbeat_at = greatest(last_heartbeat_at, $8), disk_bytes = $10
        WHERE id = $1`,
       [
         nodeId,
@@ -55,6 +55,7 @@ export class PrismaNodeStore extends NodeStore {
         facts.cgroupMode,
         now,
         facts.features,
+        facts.diskBytes ?? 0,
       ],
     );
   }

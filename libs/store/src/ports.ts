@@ -1,4 +1,4 @@
-import type { AppErrorCode, Fleet, Placement, RunState } from '@berth/core';
+import type { AppErrorCode, Fleet, LimitDimension, Placement, Quota, RunDemand, RunState } from '@berth/core';
 
 /*
  * What the control plane remembers, as ports. Postgres is the truth: every method is one transaction and safe under any number of replicas.
@@ -6,16 +6,20 @@ import type { AppErrorCode, Fleet, Placement, RunState } from '@berth/core';
  * `RunStore` is the only writer of a run's state column, and follows the table of libs/core's run lifecycle.
  */
 
-export interface QuotaRow {
-  concurrentRuns: number;
-  cpuMillis: number;
-  memoryBytes: number;
+/** A tenant's limits, or what is used of them now: of the budgets in this month (UTC), of the submissions in this minute. */
+export type QuotaRow = { -readonly [D in LimitDimension]: Quota[D] };
+/** Defaults and maxima of one run, by the names of wire's `runLimits`; what is absent is the operator's. */
+export interface RunLimitsRow {
+  defaults: Partial<Record<RunLimitName, number>>;
+  maxima: Partial<Record<RunLimitName, number>>;
 }
+export type RunLimitName = 'cpuMillis' | 'memoryBytes' | 'diskBytes' | 'pids' | 'logBytes' | 'timeoutMs';
 export interface TenantRow {
   id: string;
   name: string;
   quota: QuotaRow;
   used: QuotaRow;
+  runLimits: RunLimitsRow;
   requireDigest: boolean;
   /** What its runs may ask for beyond the ordinary. */
   features: string[];
@@ -36,7 +40,9 @@ export interface NodeRow {
   state: 'ready' | 'lost' | 'draining' | 'dead';
   cpuMillis: number;
   memoryBytes: number;
-  reserved: { cpuMillis: number; memoryBytes: number; runs: number };
+  /** What it can bound its containers' writes to; 0 where it cannot. */
+  diskBytes: number;
+  reserved: { cpuMillis: number; memoryBytes: number; diskBytes: number; runs: number };
   agentVersion: string;
   kernel: string;
   architecture: string;
@@ -103,17 +109,23 @@ export interface LeaseRow {
 }
 
 export abstract class TenantStore {
-  /** Refuses a taken name with `conflict`. */
-  abstract create(input: { name: string; quota: QuotaRow; requireDigest: boolean; features?: readonly string[] }): Promise<TenantRow>;
+  /** Refuses a taken name with `conflict`. A dimension that is not named has no limit. */
+  abstract create(input: {
+    name: string;
+    quota: Partial<QuotaRow>;
+    requireDigest: boolean;
+    features?: readonly string[];
+    runLimits?: Partial<RunLimitsRow>;
+  }): Promise<TenantRow>;
   abstract list(): Promise<TenantRow[]>;
   abstract find(id: string): Promise<TenantRow | null>;
   abstract findByName(name: string): Promise<TenantRow | null>;
   /** A raised quota admits waiting runs in the same transaction; returns the ids that became admitted. */
   abstract update(
     id: string,
-    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[] },
+    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[]; runLimits?: Partial<RunLimitsRow> },
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null>;
-  /** Every tenant's used beside the sum of the reservations held; a difference is a bug. */
+  /** Every tenant's used beside the sum of what its runs, their logs and its blobs hold; a difference is a bug. Submissions leave nothing to sum. */
   abstract recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]>;
 }
 
@@ -135,6 +147,7 @@ export abstract class NodeStore {
     facts: {
       cpuMillis: number;
       memoryBytes: number;
+      diskBytes?: number;
       agentVersion: string;
       kernel: string;
       architecture: string;
@@ -153,15 +166,22 @@ export abstract class NodeStore {
   abstract find(nodeId: string): Promise<NodeRow | null>;
 }
 
+/** `bodyHash` is sha256 of the canonical body. */
+export interface IdempotencyClaim {
+  key: string;
+  bodyHash: string;
+}
 export interface AdmitInput {
   tenantId: string;
-  /** null: no Idempotency-Key header. `bodyHash` is sha256 of the canonical body. */
-  idempotency: { key: string; bodyHash: string } | null;
+  /** null: no Idempotency-Key header. */
+  idempotency: IdempotencyClaim | null;
   image: string;
   digest: string;
   spec: unknown;
-  request: { cpuMillis: number; memoryBytes: number };
-  onQuota: 'queue' | 'reject';
+  /** `maxAttempts` is the one below. */
+  request: Omit<RunDemand, 'maxAttempts'>;
+  /** Over quota: wait, be refused, or wait while runs of the tenant with lower priority make way. */
+  onQuota: 'queue' | 'reject' | 'preempt';
   priority: number;
   maxAttempts: number;
   labels: Record<string, string>;
@@ -170,12 +190,21 @@ export interface AdmitInput {
   now: Date;
 }
 export type AdmitOutcome =
-  | { kind: 'created'; run: RunRow /** Holds a reservation: publish a wake-up. */; admitted: boolean }
+  | {
+      kind: 'created';
+      run: RunRow;
+      /** Runs that hold a reservation newly, this one or others that stood before it: publish wake-ups. */
+      admitted: string[];
+      /** Leases whose runs make way for this one. */
+      stops: { nodeId: string; lease: LeaseRow }[];
+      /** Other runs that are not what they were. */
+      changed: string[];
+    }
   | { kind: 'replayed'; run: RunRow }
   | {
       kind: 'refused';
       code: Extract<AppErrorCode, 'overQuota' | 'quotaNeverFits' | 'idempotencyMismatch'>;
-      dimension?: keyof QuotaRow;
+      dimension?: LimitDimension;
       limit?: number;
       used?: number;
       requested?: number;
@@ -207,6 +236,8 @@ export interface AttemptReport extends LeaseRow {
 export abstract class RunStore {
   /** Idempotency row, guarded quota update (last), run, event and outbox row, all or nothing. */
   abstract admit(input: AdmitInput): Promise<AdmitOutcome>;
+  /** What `admit` would answer to an idempotency key that was used before; null when it is fresh. Writes nothing. */
+  abstract findReplay(tenantId: string, claim: IdempotencyClaim): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null>;
   /** null for another tenant's run as for an unknown one. */
   abstract find(tenantId: string, runId: string): Promise<RunRow | null>;
   abstract list(
@@ -219,8 +250,12 @@ export abstract class RunStore {
     runId: string,
     now: Date,
   ): Promise<{ run: RunRow; stop: { nodeId: string; lease: LeaseRow } | null; admitted: string[] } | null>;
-  /** Terminal runs only, with their events and logs; `runNotTerminal` otherwise. */
-  abstract delete(tenantId: string, runId: string): Promise<'deleted' | 'runNotTerminal' | 'notFound'>;
+  /** Terminal runs only, with their events and logs; `runNotTerminal` otherwise. The log bytes that come free may admit others. */
+  abstract delete(
+    tenantId: string,
+    runId: string,
+    now: Date,
+  ): Promise<{ outcome: 'deleted' | 'runNotTerminal' | 'notFound'; admitted: string[] }>;
   /** One run's history as it stands; without `runId` the tenant's, a second late, so that no entry can appear before a cursor that passed it. */
   abstract events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]>;
 
@@ -235,6 +270,7 @@ export abstract class RunStore {
       tenantId: string;
       cpuMillis: number;
       memoryBytes: number;
+      diskBytes: number;
       priority: number;
       createdAt: Date;
       digest: string;

@@ -1,8 +1,9 @@
+import { type LimitDimension, quotaDimensions, runAmount } from '@berth/core';
 import { eventually } from '@berth/testing';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openStore } from './open-store.js';
-import type { Store } from './ports.js';
+import type { AdmitOutcome, QuotaRow, Store, TenantRow } from './ports.js';
 import { MiB, StoreFixture } from './testing.js';
 import { installWatchers, violations } from './watchers.js';
 
@@ -20,41 +21,60 @@ afterEach(async () => {
   await fixture.close();
 });
 
+async function expectTrueBooks(): Promise<void> {
+  expect(await violations(fixture)).toEqual([]);
+  for (const { used, sum } of await fixture.store.tenants.recount()) expect(used).toEqual(sum);
+}
+
 describe('concurrent submissions', () => {
-  it('never take an eleventh reservation at a quota of ten and lose none of 500, twenty times over', { timeout: 300_000 }, async () => {
-    for (let round = 0; round < 20; round++) {
-      const tenant = await fixture.tenant({ concurrentRuns: 10 });
-      const onQuota = round % 2 === 0 ? 'queue' : 'reject';
+  // Ten of these fit; of the other dimensions there is plenty.
+  const request = { cpuMillis: 10, memoryBytes: MiB, diskBytes: 1000, pids: 3, logBytes: 700, attemptMs: 5000 };
+  const amount = runAmount(request);
+  const edges: [LimitDimension, Partial<QuotaRow>][] = quotaDimensions.map((d) => [d, { [d]: 10 * amount[d] + Math.floor(amount[d] / 2) }]);
+
+  it.each([...edges, ...edges, ['concurrentRuns', { concurrentRuns: 10, cpuMillis: 100, pids: 30 }] as (typeof edges)[number]])(
+    'never take an eleventh reservation where %s has room for ten, and lose none of 500',
+    { timeout: 120_000 },
+    async (_, quota) => {
+      const queued = await fixture.tenant({ concurrentRuns: 1000, ...quota });
+      const refused = await fixture.tenant({ concurrentRuns: 1000, ...quota });
       const outcomes = await Promise.all(
-        Array.from({ length: 500 }, (_, i) => {
-          const store = i % 2 === 0 ? fixture.store : replica;
-          return store.runs.admit({
-            tenantId: tenant.id,
-            idempotency: i % 5 === 0 ? { key: `k${i}`, bodyHash: 'h' } : null,
-            image: 'a',
-            digest: 'sha256:0',
-            spec: {},
-            request: { cpuMillis: 10, memoryBytes: MiB },
-            onQuota,
-            priority: 50,
-            maxAttempts: 1,
-            labels: {},
-            now: new Date(),
-          });
-        }),
+        Array.from({ length: 500 }, (_, i) => submit(i % 2 === 0 ? fixture.store : replica, i % 4 < 2 ? queued : refused, i)),
       );
-      const created = outcomes.flatMap((outcome) => (outcome.kind === 'created' ? [outcome] : []));
-      expect(created.filter((outcome) => outcome.admitted)).toHaveLength(10);
-      expect(created).toHaveLength(onQuota === 'queue' ? 500 : 10);
-      const stored = await fixture.query<{ total: number; held: number }>(
-        'SELECT count(*) AS total, count(*) FILTER (WHERE reserved) AS held FROM runs WHERE tenant_id = $1',
-        [tenant.id],
-      );
-      expect(stored).toEqual([{ total: created.length, held: 10 }]);
-      expect((await fixture.store.tenants.find(tenant.id))?.used.concurrentRuns).toBe(10);
-    }
-    expect(await violations(fixture)).toEqual([]);
-    for (const { used, sum } of await fixture.store.tenants.recount()) expect(used).toEqual(sum);
+      for (const tenant of [queued, refused]) {
+        const created = outcomes.flatMap((outcome) => (outcome.kind === 'created' && outcome.run.tenantId === tenant.id ? [outcome] : []));
+        expect(created.filter((outcome) => outcome.admitted.length > 0)).toHaveLength(10);
+        expect(created).toHaveLength(tenant === queued ? 250 : 10);
+        const stored = await fixture.query<{ total: number; held: number }>(
+          'SELECT count(*) AS total, count(*) FILTER (WHERE reserved) AS held FROM runs WHERE tenant_id = $1',
+          [tenant.id],
+        );
+        expect(stored).toEqual([{ total: created.length, held: 10 }]);
+      }
+      await expectTrueBooks();
+
+      async function submit(store: Store, tenant: TenantRow, i: number): Promise<AdmitOutcome> {
+        const idempotency = i % 5 === 0 ? { key: `k${i}`, bodyHash: 'h' } : null;
+        const onQuota = tenant === queued ? 'queue' : 'reject';
+        return fixture.admit(tenant, { idempotency, request, onQuota, now: new Date() }, store);
+      }
+    },
+  );
+
+  it.each([
+    ['queuedRuns', { concurrentRuns: 5, queuedRuns: 20 }, 25],
+    ['submissionsPerMinute', { concurrentRuns: 5, submissionsPerMinute: 20 }, 20],
+  ] as const)('stop at the limit of %s, all of 500 answered', { timeout: 60_000 }, async (dimension, quota, accepted) => {
+    const tenant = await fixture.tenant(quota);
+    const now = new Date();
+    const outcomes = await Promise.all(
+      Array.from({ length: 500 }, (_, i) => fixture.admit(tenant, { now }, i % 2 === 0 ? fixture.store : replica)),
+    );
+    expect(outcomes.filter((outcome) => outcome.kind === 'created')).toHaveLength(accepted);
+    const refusals = outcomes.filter((outcome) => outcome.kind === 'refused');
+    expect(refusals).toHaveLength(500 - accepted);
+    for (const refusal of refusals) expect(refusal).toMatchObject({ code: 'overQuota', dimension, limit: 20, used: 20 });
+    await expectTrueBooks();
   });
 
   it('with one key become one run', async () => {
@@ -84,7 +104,7 @@ describe('concurrent submissions', () => {
       expect(waiting.filter((run) => run.reserved)).toHaveLength(3);
       const { runs } = await fixture.store.runs.list(tenant.id, { state: 'queued', limit: 200 });
       await Promise.all(runs.map((run) => fixture.store.runs.cancel(tenant.id, run.id, new Date())));
-      expect((await fixture.store.tenants.find(tenant.id))?.used).toEqual({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0 });
+      expect((await fixture.store.tenants.find(tenant.id))?.used).toMatchObject({ concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0 });
     }
     expect(await violations(fixture)).toEqual([]);
   });

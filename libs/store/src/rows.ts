@@ -1,6 +1,6 @@
-import type { RunState } from '@berth/core';
+import { budgetMonth, type RunState, rateMinute } from '@berth/core';
 import type { Prisma, ApiKey as StoredApiKey, Node as StoredNode, Tenant as StoredTenant } from './generated/client.js';
-import type { ApiKeyRow, AttemptRow, FailureRow, NodeRow, RunEventRow, RunRow, TenantRow } from './ports.js';
+import type { ApiKeyRow, AttemptRow, FailureRow, NodeRow, RunEventRow, RunLimitsRow, RunRow, TenantRow } from './ports.js';
 
 /* What Prisma reads, as the ports' rows. */
 
@@ -11,12 +11,40 @@ export const runRelations = {
 } as const satisfies Prisma.RunInclude;
 type StoredRun = Prisma.RunGetPayload<{ include: typeof runRelations }>;
 
-export function tenantRow(tenant: StoredTenant): TenantRow {
+/** A tenant as it stands at `now`: the budgets of an older month and the submissions of an older minute count as unused. */
+export function tenantRow(tenant: StoredTenant, now: Date): TenantRow {
+  const isThisMonth = tenant.budgetMonth >= budgetMonth(now);
+  const runLimits = tenant.runLimits as unknown as Partial<RunLimitsRow>;
   return {
     id: tenant.id,
     name: tenant.name,
-    quota: { concurrentRuns: tenant.quotaConcurrentRuns, cpuMillis: tenant.quotaCpuMillis, memoryBytes: Number(tenant.quotaMemoryBytes) },
-    used: { concurrentRuns: tenant.usedConcurrentRuns, cpuMillis: tenant.usedCpuMillis, memoryBytes: Number(tenant.usedMemoryBytes) },
+    quota: {
+      concurrentRuns: tenant.quotaConcurrentRuns,
+      cpuMillis: tenant.quotaCpuMillis,
+      memoryBytes: Number(tenant.quotaMemoryBytes),
+      diskBytes: Number(tenant.quotaDiskBytes),
+      pids: Number(tenant.quotaPids),
+      logBytes: Number(tenant.quotaLogBytes),
+      monthlyCpuMs: Number(tenant.quotaMonthlyCpuMs),
+      monthlyMemoryMibSeconds: Number(tenant.quotaMonthlyMemoryMibSeconds),
+      queuedRuns: Number(tenant.quotaQueuedRuns),
+      submissionsPerMinute: Number(tenant.quotaSubmissionsPerMinute),
+      registryBytes: Number(tenant.quotaRegistryBytes),
+    },
+    used: {
+      concurrentRuns: tenant.usedConcurrentRuns,
+      cpuMillis: tenant.usedCpuMillis,
+      memoryBytes: Number(tenant.usedMemoryBytes),
+      diskBytes: Number(tenant.usedDiskBytes),
+      pids: Number(tenant.usedPids),
+      logBytes: Number(tenant.usedLogBytes),
+      monthlyCpuMs: isThisMonth ? Number(tenant.usedMonthlyCpuMs) : 0,
+      monthlyMemoryMibSeconds: isThisMonth ? Number(tenant.usedMonthlyMemoryMibSeconds) : 0,
+      queuedRuns: tenant.waitingRuns,
+      submissionsPerMinute: tenant.rateMinute >= rateMinute(now) ? tenant.rateSubmissions : 0,
+      registryBytes: Number(tenant.usedRegistryBytes),
+    },
+    runLimits: { defaults: runLimits.defaults ?? {}, maxima: runLimits.maxima ?? {} },
     requireDigest: tenant.requireDigest,
     features: tenant.features,
     createdAt: tenant.createdAt,
@@ -41,7 +69,13 @@ export function nodeRow(node: StoredNode): NodeRow {
     state: node.state as NodeRow['state'],
     cpuMillis: node.cpuMillis,
     memoryBytes: Number(node.memoryBytes),
-    reserved: { cpuMillis: node.reservedCpuMillis, memoryBytes: Number(node.reservedMemoryBytes), runs: node.reservedRuns },
+    diskBytes: Number(node.diskBytes),
+    reserved: {
+      cpuMillis: node.reservedCpuMillis,
+      memoryBytes: Number(node.reservedMemoryBytes),
+      diskBytes: Number(node.reservedDiskBytes),
+      runs: node.reservedRuns,
+    },
     agentVersion: node.agentVersion,
     kernel: node.kernel,
     architecture: node.architecture,

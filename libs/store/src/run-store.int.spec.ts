@@ -14,13 +14,13 @@ describe('admission', () => {
     const tenant = await fixture.tenant();
     const outcome = await fixture.admit(tenant, { labels: { a: 'b' } });
     if (outcome.kind !== 'created') throw new Error(outcome.kind);
-    expect(outcome.admitted).toBe(true);
+    expect(outcome.admitted).toEqual([outcome.run.id]);
     expect(await fixture.store.runs.find(tenant.id, outcome.run.id)).toEqual(outcome.run);
     expect(outcome.run).toMatchObject({ state: 'queued', waitingFor: null, digest, tenantName: tenant.name, attempts: [] });
     const events = await fixture.store.runs.events({ tenantId: tenant.id, runId: outcome.run.id, limit: 10 });
     expect(events.map((event) => event.type)).toEqual(['created', 'admitted']);
     expect(await fixture.store.runs.outbox(1000)).toContainEqual({ id: expect.anything(), runId: outcome.run.id, attempt: 1 });
-    expect((await fixture.store.tenants.find(tenant.id))?.used).toEqual({ concurrentRuns: 1, cpuMillis: 100, memoryBytes: 64 * MiB });
+    expect((await fixture.store.tenants.find(tenant.id))?.used).toMatchObject({ concurrentRuns: 1, cpuMillis: 100, memoryBytes: 64 * MiB });
   });
 
   it('lets a run wait over quota, names the dimension, and admits it when another ends', async () => {
@@ -91,7 +91,7 @@ describe('admission', () => {
     });
 
     const urgent = await fixture.admit(tenant, { priority: 90, request: { cpuMillis: 100, memoryBytes: MiB } });
-    expect(urgent).toMatchObject({ kind: 'created', admitted: true });
+    expect(urgent).toMatchObject({ kind: 'created', admitted: [urgent.kind === 'created' && urgent.run.id] });
     const freed = await fixture.store.runs.cancel(tenant.id, first.id, new Date());
     expect(freed?.admitted).toEqual([large.id]);
   });
@@ -127,7 +127,7 @@ describe("a run's life", () => {
     const placed = (await fixture.schedule()).get(run.id);
     expect(placed).toEqual({ nodeId: node.id, lease: { runId: run.id, attempt: 1, epoch: 1 } });
     if (placed === undefined) return;
-    expect((await fixture.store.nodes.find(node.id))?.reserved).toEqual({ cpuMillis: 100, memoryBytes: 64 * MiB, runs: 1 });
+    expect((await fixture.store.nodes.find(node.id))?.reserved).toEqual({ cpuMillis: 100, memoryBytes: 64 * MiB, diskBytes: 0, runs: 1 });
     expect(await fixture.store.runs.assignments(node.id)).toMatchObject([{ lease: placed.lease, stop: false, run: { state: 'placed' } }]);
 
     const startedAt = new Date('2026-01-01T00:00:00Z');
@@ -154,7 +154,7 @@ describe("a run's life", () => {
     });
     const events = await fixture.store.runs.events({ tenantId: tenant.id, runId: run.id, limit: 100 });
     expect(events.map((event) => event.type)).toEqual(['created', 'admitted', 'placed', 'preparing', 'running', 'failed']);
-    expect((await fixture.store.nodes.find(node.id))?.reserved).toEqual({ cpuMillis: 0, memoryBytes: 0, runs: 0 });
+    expect((await fixture.store.nodes.find(node.id))?.reserved).toEqual({ cpuMillis: 0, memoryBytes: 0, diskBytes: 0, runs: 0 });
     expect((await fixture.store.tenants.find(tenant.id))?.used.concurrentRuns).toBe(0);
     expect(await fixture.store.runs.assignments(node.id)).toEqual([]);
   });
@@ -264,7 +264,7 @@ describe("a run's life", () => {
     const id = runs[0]?.id ?? '';
     expect(await fixture.store.runs.find(other.id, id)).toBeNull();
     expect(await fixture.store.runs.cancel(other.id, id, new Date())).toBeNull();
-    expect(await fixture.store.runs.delete(other.id, id)).toBe('notFound');
+    expect(await fixture.store.runs.delete(other.id, id, new Date())).toMatchObject({ outcome: 'notFound' });
     expect(await fixture.store.runs.events({ tenantId: other.id, runId: id, limit: 10 })).toEqual([]);
 
     const seen: string[] = [];
@@ -278,10 +278,10 @@ describe("a run's life", () => {
     expect((await fixture.store.runs.list(tenant.id, { limit: 10, label: { key: 'a.b/c', value: '1' } })).runs).toHaveLength(2);
     expect((await fixture.store.runs.list(tenant.id, { limit: 10, state: 'failed' })).runs).toEqual([]);
 
-    expect(await fixture.store.runs.delete(tenant.id, id)).toBe('runNotTerminal');
+    expect(await fixture.store.runs.delete(tenant.id, id, new Date())).toMatchObject({ outcome: 'runNotTerminal' });
     await fixture.store.runs.cancel(tenant.id, id, new Date());
-    expect(await fixture.store.runs.delete(tenant.id, id)).toBe('deleted');
+    expect(await fixture.store.runs.delete(tenant.id, id, new Date())).toMatchObject({ outcome: 'deleted' });
     expect(await fixture.store.runs.find(tenant.id, id)).toBeNull();
-    expect(await fixture.store.runs.delete(tenant.id, id)).toBe('notFound');
+    expect(await fixture.store.runs.delete(tenant.id, id, new Date())).toMatchObject({ outcome: 'notFound' });
   });
 });

@@ -1,13 +1,23 @@
-import { type Fleet, isTerminal, lifecycleStates, type Placement, type RunState } from '@berth/core';
+import type { Fleet, Placement, RunState } from '@berth/core';
 import type pg from 'pg';
 import type { Prisma, PrismaClient } from './generated/client.js';
 import { inTransaction, retryOnDeadlock } from './pool.js';
-import { type AdmitInput, type AdmitOutcome, type AttemptReport, type LeaseRow, type RunEventRow, type RunRow, RunStore } from './ports.js';
+import {
+  type AdmitInput,
+  type AdmitOutcome,
+  type AttemptReport,
+  type IdempotencyClaim,
+  type LeaseRow,
+  type RunEventRow,
+  type RunRow,
+  RunStore,
+} from './ports.js';
 import { runEventRow, runRelations, runRow } from './rows.js';
-import { admit } from './sql/admit.js';
+import { admit, findReplay } from './sql/admit.js';
 import { admitWaiting, lockTenants } from './sql/admit-waiting.js';
 import { applyReports } from './sql/apply-reports.js';
 import { cancel } from './sql/cancel.js';
+import { deleteRun } from './sql/delete-run.js';
 import { commitPlacements, placementView, type RunAwaitingNode } from './sql/place.js';
 import { releaseLost } from './sql/release-lost.js';
 
@@ -26,6 +36,10 @@ export class PrismaRunStore extends RunStore {
 
   override admit(input: AdmitInput): Promise<AdmitOutcome> {
     return admit(this.pool, input, (runId) => this.find(input.tenantId, runId));
+  }
+
+  override findReplay(tenantId: string, claim: IdempotencyClaim): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {
+    return findReplay(this.pool, tenantId, claim, (runId) => this.find(tenantId, runId));
   }
 
   override async find(tenantId: string, runId: string): Promise<RunRow | null> {
@@ -56,12 +70,15 @@ export class PrismaRunStore extends RunStore {
     return outcome === null || run === null ? null : { run, ...outcome };
   }
 
-  override async delete(tenantId: string, runId: string): Promise<'deleted' | 'runNotTerminal' | 'notFound'> {
-    const { count } = await this.prisma.run.deleteMany({
-      where: { id: runId, tenantId, state: { in: lifecycleStates.filter(isTerminal) } },
-    });
-    if (count > 0) return 'deleted';
-    return (await this.prisma.run.count({ where: { id: runId, tenantId } })) > 0 ? 'runNotTerminal' : 'notFound';
+  override async delete(
+    tenantId: string,
+    runId: string,
+    now: Date,
+  ): Promise<{ outcome: 'deleted' | 'runNotTerminal' | 'notFound'; admitted: string[] }> {
+    const admitted = await deleteRun(this.pool, tenantId, runId, now);
+    if (admitted !== null) return { outcome: 'deleted', admitted };
+    const isThere = (await this.prisma.run.count({ where: { id: runId, tenantId } })) > 0;
+    return { outcome: isThere ? 'runNotTerminal' : 'notFound', admitted: [] };
   }
 
   override async events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]> {

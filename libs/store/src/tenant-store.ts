@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { AppError, idRandomBytes, newId } from '@berth/core';
+import { AppError, idRandomBytes, type LimitDimension, limitDimensions, newId } from '@berth/core';
 import type pg from 'pg';
-import type { PrismaClient } from './generated/client.js';
+import type { Prisma, PrismaClient } from './generated/client.js';
 import { inTransaction, retryOnDeadlock } from './pool.js';
-import { type QuotaRow, type TenantRow, TenantStore } from './ports.js';
+import { type QuotaRow, type RunLimitsRow, type TenantRow, TenantStore } from './ports.js';
 import { tenantRow } from './rows.js';
 import { admitWaiting, lockTenants } from './sql/admit-waiting.js';
+import { type DimensionColumns, each, readAmount } from './sql/quota-columns.js';
 
 const uniqueViolation = 'P2002';
+const intMax = 2 ** 31 - 1;
 
 export class PrismaTenantStore extends TenantStore {
   constructor(
@@ -17,27 +19,21 @@ export class PrismaTenantStore extends TenantStore {
     super();
   }
 
-  override async create(input: {
-    name: string;
-    quota: QuotaRow;
-    requireDigest: boolean;
-    features?: readonly string[];
-  }): Promise<TenantRow> {
+  override async create(input: Parameters<TenantStore['create']>[0]): Promise<TenantRow> {
     const createdAt = new Date();
     try {
       const tenant = await this.prisma.tenant.create({
         data: {
           id: newId('ten', createdAt.getTime(), randomBytes(idRandomBytes)),
           name: input.name,
-          quotaConcurrentRuns: input.quota.concurrentRuns,
-          quotaCpuMillis: input.quota.cpuMillis,
-          quotaMemoryBytes: input.quota.memoryBytes,
+          ...quotaFields(input.quota),
+          runLimits: (input.runLimits ?? {}) as Prisma.InputJsonObject,
           requireDigest: input.requireDigest,
           features: [...(input.features ?? [])],
           createdAt,
         },
       });
-      return tenantRow(tenant);
+      return tenantRow(tenant, new Date());
     } catch (error) {
       if ((error as { code?: string }).code === uniqueViolation)
         throw new AppError('conflict', `there is a tenant named ${input.name} already`);
@@ -46,34 +42,39 @@ export class PrismaTenantStore extends TenantStore {
   }
 
   override async list(): Promise<TenantRow[]> {
-    return (await this.prisma.tenant.findMany({ orderBy: { id: 'asc' } })).map(tenantRow);
+    return (await this.prisma.tenant.findMany({ orderBy: { id: 'asc' } })).map((tenant) => tenantRow(tenant, new Date()));
   }
 
   override async find(id: string): Promise<TenantRow | null> {
     const tenant = await this.prisma.tenant.findUnique({ where: { id } });
-    return tenant === null ? null : tenantRow(tenant);
+    return tenant === null ? null : tenantRow(tenant, new Date());
   }
 
   override async findByName(name: string): Promise<TenantRow | null> {
     const tenant = await this.prisma.tenant.findUnique({ where: { name } });
-    return tenant === null ? null : tenantRow(tenant);
+    return tenant === null ? null : tenantRow(tenant, new Date());
   }
 
   override async update(
     id: string,
-    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[] },
+    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[]; runLimits?: Partial<RunLimitsRow> },
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null> {
-    const { concurrentRuns, cpuMillis, memoryBytes } = change.quota ?? {};
+    const limits = limitDimensions.filter((dimension) => change.quota?.[dimension] !== undefined);
     const admitted = await retryOnDeadlock(() =>
       inTransaction(this.pool, async (client) => {
         await lockTenants(client, [id]);
         await client.query(
-          `UPDATE tenants SET
-             quota_concurrent_runs = coalesce($2, quota_concurrent_runs), quota_cpu_millis = coalesce($3, quota_cpu_millis),
-             quota_memory_bytes = coalesce($4, quota_memory_bytes), require_digest = coalesce($5, require_digest),
-             features = coalesce($6, features)
+          `UPDATE tenants SET ${limits.map((dimension, i) => `${quotaColumn(dimension)} = $${i + 5}, `).join('')}
+             require_digest = coalesce($2, require_digest), run_limits = run_limits || coalesce($3::jsonb, '{}'),
+             features = coalesce($4, features)
            WHERE id = $1`,
-          [id, concurrentRuns ?? null, cpuMillis ?? null, memoryBytes ?? null, change.requireDigest ?? null, change.features ?? null],
+          [
+            id,
+            change.requireDigest ?? null,
+            change.runLimits === undefined ? null : JSON.stringify(change.runLimits),
+            change.features ?? null,
+            ...limits.map((dimension) => change.quota?.[dimension]),
+          ],
         );
         return admitWaiting(client, [id], new Date());
       }),
@@ -83,18 +84,53 @@ export class PrismaTenantStore extends TenantStore {
   }
 
   override async recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]> {
-    const { rows } = await this.pool.query<
-      Record<'used_runs' | 'used_cpu' | 'used_memory' | 'runs' | 'cpu' | 'memory', number> & { id: string }
-    >(
-      `SELECT t.id, t.used_concurrent_runs AS used_runs, t.used_cpu_millis AS used_cpu, t.used_memory_bytes AS used_memory,
-              count(r.id) AS runs, coalesce(sum(r.cpu_millis), 0)::bigint AS cpu, coalesce(sum(r.memory_bytes), 0)::bigint AS memory
-       FROM tenants t LEFT JOIN runs r ON r.tenant_id = t.id AND r.reserved
-       GROUP BY t.id ORDER BY t.id`,
+    const { rows } = await this.pool.query<RecountRow>(
+      `SELECT t.id, t.waiting_runs, t.used_registry_bytes, ${each(', ', (c) => `t.used_${c.name}`)},
+              ${each(', ', (c) => `${recounted(c)} AS sum_${c.name}`)},
+              (SELECT count(*) FROM runs WHERE tenant_id = t.id AND state = 'queued' AND NOT reserved) AS sum_waiting_runs,
+              (SELECT coalesce(sum(bytes), 0)::bigint FROM registry_blobs WHERE tenant_id = t.id) AS sum_registry_bytes
+       FROM tenants t
+       CROSS JOIN LATERAL (SELECT ${each(', ', (c) => `${held(c)} AS ${c.name}`)} FROM runs r WHERE r.tenant_id = t.id) AS runs
+       LEFT JOIN budgets b ON b.tenant_id = t.id AND b.month = t.budget_month
+       ORDER BY t.id`,
     );
     return rows.map((row) => ({
       tenantId: row.id,
-      used: { concurrentRuns: row.used_runs, cpuMillis: row.used_cpu, memoryBytes: row.used_memory },
-      sum: { concurrentRuns: row.runs, cpuMillis: row.cpu, memoryBytes: row.memory },
+      used: { ...readAmount(row, 'used'), queuedRuns: row.waiting_runs, submissionsPerMinute: 0, registryBytes: row.used_registry_bytes },
+      sum: { ...readAmount(row, 'sum'), queuedRuns: row.sum_waiting_runs, submissionsPerMinute: 0, registryBytes: row.sum_registry_bytes },
     }));
   }
+}
+
+interface RecountRow extends Record<string, unknown> {
+  id: string;
+  waiting_runs: number;
+  used_registry_bytes: number;
+  sum_waiting_runs: number;
+  sum_registry_bytes: number;
+}
+
+/** What runs hold of a dimension: of logs also what those that ended have kept, of budgets only what is of the tenant's current month. */
+function held({ dimension, run, monthly }: DimensionColumns): string {
+  const isHolding = monthly ? 'r.reserved AND r.budget_month = t.budget_month' : 'r.reserved';
+  const kept = dimension === 'logBytes' ? `WHEN r.state IN ('succeeded', 'failed', 'canceled') THEN r.kept_log_bytes ` : '';
+  return `coalesce(sum(CASE WHEN ${isHolding} THEN ${run === '1' ? '1' : `r.${run}`} ${kept}ELSE 0 END), 0)::bigint`;
+}
+
+/** What runs hold, and what those that ended have spent. */
+function recounted({ dimension, name }: DimensionColumns): string {
+  if (dimension === 'monthlyCpuMs') return `(runs.${name} + coalesce(b.spent_cpu_ms, 0))`;
+  if (dimension === 'monthlyMemoryMibSeconds') return `(runs.${name} + coalesce(b.spent_memory_mib_seconds, 0))`;
+  return `runs.${name}`;
+}
+
+const quotaColumn = (dimension: LimitDimension) => `quota_${dimension.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
+
+/** Limits as the fields of Prisma's model; a limit that is not given is none, but for those that the first version had. */
+function quotaFields(quota: Partial<QuotaRow>) {
+  const { concurrentRuns = intMax, cpuMillis = intMax, memoryBytes = Number.MAX_SAFE_INTEGER, ...rest } = quota;
+  const fields = Object.entries(rest).flatMap(([name, value]) =>
+    value === undefined ? [] : [[`quota${name.charAt(0).toUpperCase()}${name.slice(1)}`, value] as const],
+  );
+  return { quotaConcurrentRuns: concurrentRuns, quotaCpuMillis: cpuMillis, quotaMemoryBytes: memoryBytes, ...Object.fromEntries(fields) };
 }

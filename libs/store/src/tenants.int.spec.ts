@@ -1,4 +1,6 @@
+import { limitDimensions } from '@berth/core';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { QuotaRow } from './ports.js';
 import { StoreFixture } from './testing.js';
 
 let fixture: StoreFixture;
@@ -8,13 +10,17 @@ beforeAll(async () => {
 beforeEach(() => fixture.clear());
 afterAll(() => fixture.close());
 
-const quota = { concurrentRuns: 5, cpuMillis: 1000, memoryBytes: 2 ** 50 };
+const quota = amounts(2 ** 40, { concurrentRuns: 5, cpuMillis: 1000, memoryBytes: 2 ** 50 });
+
+function amounts(all: number, some: Partial<QuotaRow>): QuotaRow {
+  return { ...(Object.fromEntries(limitDimensions.map((dimension) => [dimension, all])) as QuotaRow), ...some };
+}
 
 describe('tenants', () => {
   it('are made, found and changed; a taken name is a conflict', async () => {
     const { tenants } = fixture.store;
     const tenant = await tenants.create({ name: 'acme', quota, requireDigest: false });
-    expect(tenant).toMatchObject({ name: 'acme', quota, used: { concurrentRuns: 0, cpuMillis: 0, memoryBytes: 0 } });
+    expect(tenant).toMatchObject({ name: 'acme', quota, used: amounts(0, {}), runLimits: { defaults: {}, maxima: {} } });
     await expect(tenants.create({ name: 'acme', quota, requireDigest: false })).rejects.toMatchObject({ code: 'conflict' });
     expect(await tenants.find(tenant.id)).toEqual(tenant);
     expect(await tenants.findByName('acme')).toEqual(tenant);

@@ -30,7 +30,9 @@ export class StoreFixture {
 
   /** Forgets everything but the schema. */
   async clear(): Promise<void> {
-    await this.query('TRUNCATE tenants, nodes, join_tokens, api_keys, runs, attempts, run_events, idempotency_keys, outbox, log_chunks');
+    await this.query(
+      'TRUNCATE tenants, budgets, registry_blobs, nodes, join_tokens, api_keys, runs, attempts, run_events, idempotency_keys, outbox, log_chunks',
+    );
   }
 
   /** One statement past the store, for what only a look into the tables can tell. */
@@ -61,13 +63,13 @@ export class StoreFixture {
     const node = await this.store.nodes.join({ tokenHash, credentialHash: randomBytes(32).toString('hex'), name: 'node', now });
     if (node === null) throw new Error('the join token was refused');
     const system = { agentVersion: '0', kernel: '6.1', architecture: 'amd64', cgroupMode: 'v2' as const };
-    const facts = { cpuMillis, memoryBytes, ...system, features };
+    const facts = { cpuMillis, memoryBytes, diskBytes: 1024 * MiB, ...system, features };
     await this.store.nodes.connected(node.id, facts, now);
     return { ...node, ...facts, state: 'ready' };
   }
 
-  admit(tenant: TenantRow, change: Partial<AdmitInput> = {}): Promise<AdmitOutcome> {
-    return this.store.runs.admit({
+  admit(tenant: TenantRow, change: Partial<AdmitInput> = {}, store = this.store): Promise<AdmitOutcome> {
+    return store.runs.admit({
       tenantId: tenant.id,
       idempotency: null,
       image: 'registry.berth/a/b:latest',

@@ -1,3 +1,4 @@
+import { each } from './sql/quota-columns.js';
 import type { StoreFixture } from './testing.js';
 
 /*
@@ -8,14 +9,17 @@ const triggers = `
   CREATE TABLE violations (what text NOT NULL);
 
   CREATE FUNCTION watch_tenant() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF NEW.used_concurrent_runs > NEW.quota_concurrent_runs AND NEW.used_concurrent_runs > OLD.used_concurrent_runs THEN
-      INSERT INTO violations VALUES ('concurrentRuns exceeded: ' || NEW.used_concurrent_runs);
+    ${each(
+      '\n    ',
+      ({ name, dimension }) => `IF NEW.used_${name} > NEW.quota_${name} AND NEW.used_${name} > OLD.used_${name} THEN
+      INSERT INTO violations VALUES ('${dimension} exceeded: ' || NEW.used_${name});
+    END IF;`,
+    )}
+    IF NEW.waiting_runs > NEW.quota_queued_runs AND NEW.waiting_runs > OLD.waiting_runs THEN
+      INSERT INTO violations VALUES ('queuedRuns exceeded: ' || NEW.waiting_runs);
     END IF;
-    IF NEW.used_cpu_millis > NEW.quota_cpu_millis AND NEW.used_cpu_millis > OLD.used_cpu_millis THEN
-      INSERT INTO violations VALUES ('cpuMillis exceeded: ' || NEW.used_cpu_millis);
-    END IF;
-    IF NEW.used_memory_bytes > NEW.quota_memory_bytes AND NEW.used_memory_bytes > OLD.used_memory_bytes THEN
-      INSERT INTO violations VALUES ('memoryBytes exceeded: ' || NEW.used_memory_bytes);
+    IF NEW.rate_submissions > NEW.quota_submissions_per_minute AND NEW.rate_submissions > OLD.rate_submissions THEN
+      INSERT INTO violations VALUES ('submissionsPerMinute exceeded: ' || NEW.rate_submissions);
     END IF;
     RETURN NEW;
   END $$;

@@ -1,29 +1,56 @@
 import { features } from '@berth/core';
 import { z } from 'zod';
 import { keyId, nodeId, tenantId, tenantName, timestamp } from './primitives.js';
+import { diskLimit, logLimit, resources, timeout } from './run.js';
 
-/** What a tenant may hold reserved at once. */
+const amount = () => z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+/** A tenant's limits, or what is used of them. */
 export const quota = z.strictObject({
-  concurrentRuns: z.int().min(0).max(1_000_000),
-  cpuMillis: z.int().min(0).max(1_000_000_000),
-  memoryBytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
+  concurrentRuns: z.int().min(0).max(1_000_000).describe('Runs that hold a reservation'),
+  cpuMillis: z.int().min(0).max(1_000_000_000).describe('Reserved by runs, as all that follow up to pids'),
+  memoryBytes: amount(),
+  diskBytes: amount().describe('Of writable layers, by runs that bound theirs'),
+  pids: amount(),
+  logBytes: amount().describe('What runs may write, and what ended ones have written until they are deleted'),
+  monthlyCpuMs: amount().describe('Budget of a calendar month (UTC): cpu-milliseconds, reserved from the timeout and settled at the end'),
+  monthlyMemoryMibSeconds: amount().describe('The same for memory: MiB times seconds'),
+  queuedRuns: amount().describe('Runs that wait for quota'),
+  submissionsPerMinute: amount().describe('Accepted submissions of a calendar minute'),
+  registryBytes: amount().describe('Blobs in the embedded registry, each once'),
 });
 export type Quota = z.infer<typeof quota>;
 
 const featureList = z.array(z.enum(features)).max(features.length);
+const runLimit = z
+  .strictObject({
+    cpuMillis: resources.shape.cpuMillis,
+    memoryBytes: resources.shape.memoryBytes,
+    diskBytes: diskLimit,
+    pids: resources.shape.pids,
+    logBytes: logLimit,
+    timeoutMs: timeout,
+  })
+  .partial();
+/** What one run of the tenant gets that does not ask, and what it may ask for at most; what is absent is the operator's, or unbounded. */
+export const runLimits = z.strictObject({ defaults: runLimit, maxima: runLimit });
+export type RunLimits = z.infer<typeof runLimits>;
 
 export const createTenantRequest = z.strictObject({
   name: tenantName,
   quota: quota.partial().optional(),
+  runLimits: runLimits.partial().optional(),
   requireDigest: z.boolean().optional(),
   features: featureList.optional(),
 });
+/** `runLimits.defaults` and `.maxima`, where given, replace what was there. */
 export const updateTenantRequest = createTenantRequest.omit({ name: true });
 export const tenant = z.object({
   id: tenantId,
   name: tenantName,
   quota,
   used: quota,
+  runLimits,
   requireDigest: z.boolean().describe('Refuse tags: runs must name a digest'),
   features: featureList.describe('What its runs may ask for beyond the ordinary'),
   createdAt: timestamp,
@@ -60,7 +87,8 @@ export const node = z.object({
   state: nodeState,
   cpuMillis: z.int(),
   memoryBytes: z.int(),
-  reserved: z.object({ cpuMillis: z.int(), memoryBytes: z.int(), runs: z.int() }),
+  diskBytes: z.int().describe('What it can bound writable layers to; 0: it cannot'),
+  reserved: z.object({ cpuMillis: z.int(), memoryBytes: z.int(), diskBytes: z.int(), runs: z.int() }),
   agentVersion: z.string(),
   kernel: z.string(),
   cgroupMode: z.enum(['v1', 'v2', 'hybrid']),

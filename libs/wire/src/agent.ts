@@ -56,6 +56,7 @@ export const agentMessage = z.discriminatedUnion('type', [
     cpuMillis: z.int(),
     memoryBytes: z.int(),
     features: z.array(z.string().max(64)).max(32).default([]).describe('What works there beyond the ordinary'),
+    diskBytes: z.int().min(0).optional().describe('What it can bound writable layers to; absent: it cannot'),
     holds: z.array(lease),
   }),
   z.object({ type: z.literal('heartbeat'), sequence: z.int(), holds: z.array(lease), layers: z.array(digest).optional() }),

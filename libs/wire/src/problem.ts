@@ -1,4 +1,4 @@
-import type { AppErrorCode } from '@berth/core';
+import { type AppErrorCode, limitDimensions } from '@berth/core';
 import { z } from 'zod';
 
 /** The closed table of error codes: code -> HTTP status and title. docs/errors.md lists the same, and a test compares them. */
@@ -37,7 +37,10 @@ export const problem = z.object({
   detail: z.string().optional(),
   requestId: z.string().optional(),
   errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
-  dimension: z.enum(['concurrentRuns', 'cpuMillis', 'memoryBytes']).optional(),
+  dimension: z
+    .enum([...limitDimensions, 'timeoutMs'])
+    .optional()
+    .describe('What is short; timeoutMs where a run asks for more than the maximum of one'),
   limit: z.int().optional(),
   used: z.int().optional(),
   requested: z.int().optional(),

@@ -14,6 +14,22 @@ const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 const dayMs = 86_400_000;
 
+export const diskLimit = z
+  .int()
+  .min(MiB)
+  .max(Number.MAX_SAFE_INTEGER)
+  .describe('Size of the writable layer; only nodes that can bound it take such runs. Without it, the node alone bounds it');
+export const logLimit = z
+  .int()
+  .min(64 * KiB)
+  .max(1024 * GiB)
+  .describe("Length of an attempt's log; what goes beyond is dropped, and marked");
+export const timeout = z
+  .int()
+  .min(100)
+  .max(30 * dayMs)
+  .describe('From start; then the stop signal, the grace, SIGKILL');
+
 /** What a container may use. Each limit is always set; omitted ones take the operator's defaults. */
 export const resources = z
   .strictObject({
@@ -29,6 +45,8 @@ export const resources = z
       .min(64 * KiB)
       .max(1024 * GiB)
       .describe('Size of /dev/shm, charged to memoryBytes'),
+    diskBytes: diskLimit.optional(),
+    logBytes: logLimit.optional(),
   })
   .describe('Limits of the container');
 
@@ -71,15 +89,13 @@ export const createRunRequest = z.strictObject({
     .optional()
     .describe("none: loopback alone. egress: out to the internet, with the operator's leave, and then the default; nothing reaches in"),
   runtimeClass: z.enum(runtimeClasses).optional().describe("The OCI runtime; others than Berth's own need the operator's leave"),
-  timeoutMs: z
-    .int()
-    .min(100)
-    .max(30 * dayMs)
-    .optional()
-    .describe('From start; then the stop signal, the grace, SIGKILL'),
+  timeoutMs: timeout.optional(),
   stopGraceMs: z.int().min(0).max(600_000).optional().describe('Between the stop signal and SIGKILL; 10,000 by default'),
   maxAttempts: z.int().min(1).max(10).optional().describe('Attempts in all; 1 by default'),
-  onQuota: z.enum(['queue', 'reject']).optional().describe('Over quota: wait (default) or be refused with 429'),
+  onQuota: z
+    .enum(['queue', 'reject', 'preempt'])
+    .optional()
+    .describe("Over quota: wait (default), be refused with 429, or wait while the tenant's own runs of lower priority make way"),
   onNodeLost: z.enum(['wait', 'retry']).optional(),
   priority: z.int().min(0).max(100).optional().describe("Among the tenant's own runs; higher first; 50 by default"),
   labels: z.record(label.key, label.value).optional(),

@@ -13,6 +13,14 @@ const quotaFlags = {
   runs: { type: 'string', value: 'NUMBER', description: 'Quota: runs at a time' },
   cpus: { type: 'string', value: 'NUMBER', description: 'Quota: cpus reserved at a time' },
   memory: { type: 'string', short: 'm', value: 'SIZE', description: 'Quota: memory reserved at a time' },
+  disk: { type: 'string', value: 'SIZE', description: 'Quota: writable layers reserved at a time' },
+  pids: { type: 'string', value: 'NUMBER', description: 'Quota: processes and threads reserved at a time' },
+  logs: { type: 'string', value: 'SIZE', description: 'Quota: logs that runs may write, and that are kept' },
+  'cpu-hours': { type: 'string', value: 'NUMBER', description: 'Budget of a month, in cpu hours' },
+  'memory-hours': { type: 'string', value: 'NUMBER', description: 'Budget of a month, in GiB hours' },
+  queued: { type: 'string', value: 'NUMBER', description: 'Quota: runs that wait for quota' },
+  'per-minute': { type: 'string', value: 'NUMBER', description: 'Quota: submissions a minute' },
+  registry: { type: 'string', value: 'SIZE', description: 'Quota: blobs in the embedded registry' },
   'require-digest': { type: 'string', value: 'yes|no', description: 'Refuse tags: runs must name images by digest' },
   features: { type: 'string', value: 'LIST', description: `What runs may ask for: any of ${features.join(', ')}, or none` },
 } as const;
@@ -223,6 +231,16 @@ function policyOf(values: Values<typeof quotaFlags>): { quota?: Partial<Quota>; 
     ...(values.runs === undefined ? {} : { concurrentRuns: parseWhole(values.runs, '--runs') }),
     ...(values.cpus === undefined ? {} : { cpuMillis: parseCpus(values.cpus, '--cpus') }),
     ...(values.memory === undefined ? {} : { memoryBytes: parseSize(values.memory, '--memory') }),
+    ...(values.disk === undefined ? {} : { diskBytes: parseSize(values.disk, '--disk') }),
+    ...(values.pids === undefined ? {} : { pids: parseWhole(values.pids, '--pids') }),
+    ...(values.logs === undefined ? {} : { logBytes: parseSize(values.logs, '--logs') }),
+    ...(values['cpu-hours'] === undefined ? {} : { monthlyCpuMs: parseWhole(values['cpu-hours'], '--cpu-hours') * 3_600_000 }),
+    ...(values['memory-hours'] === undefined
+      ? {}
+      : { monthlyMemoryMibSeconds: parseWhole(values['memory-hours'], '--memory-hours') * 1024 * 3600 }),
+    ...(values.queued === undefined ? {} : { queuedRuns: parseWhole(values.queued, '--queued') }),
+    ...(values['per-minute'] === undefined ? {} : { submissionsPerMinute: parseWhole(values['per-minute'], '--per-minute') }),
+    ...(values.registry === undefined ? {} : { registryBytes: parseSize(values.registry, '--registry') }),
   };
   const requireDigest = values['require-digest'];
   if (requireDigest !== undefined && requireDigest !== 'yes' && requireDigest !== 'no')
@@ -260,8 +278,7 @@ async function findNode(client: ApiClient, operand: string): Promise<{ id: strin
 }
 
 function quotaTable({ name, quota: limit, used, requireDigest }: Tenant): string {
-  const dimensions = ['concurrentRuns', 'cpuMillis', 'memoryBytes'] as const;
-  const rows = dimensions.map((dimension) => [
+  const rows = (Object.keys(limit) as (keyof Quota)[]).map((dimension) => [
     dimension,
     formatQuota(dimension, used[dimension]),
     formatQuota(dimension, limit[dimension]),

@@ -3,8 +3,7 @@ import { type AdmitOutcome, type RunRow, RunStore, type TenantRow } from '@berth
 import type { CreateRunRequest, RunSpec } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
 import { Metrics } from '../metrics/metrics.js';
-import { WakeUps } from '../queue/wake-ups.js';
-import { RunChanges } from '../reporting/run-changes.js';
+import { AnnounceOutcome } from '../reporting/announce-outcome.js';
 import { bodyHash } from './body-hash.js';
 import { PrepareRun } from './prepare-run.js';
 
@@ -20,8 +19,7 @@ export class AdmitRun {
   constructor(
     private readonly prepareRun: PrepareRun,
     @Inject(RunStore) private readonly runs: RunStore,
-    private readonly wakeUps: WakeUps,
-    private readonly changes: RunChanges,
+    private readonly announce: AnnounceOutcome,
     private readonly metrics: Metrics,
   ) {}
 
@@ -41,9 +39,10 @@ export class AdmitRun {
   private async admit(tenant: TenantRow, request: CreateRunRequest, idempotencyKey: string | null): Promise<AdmittedRun> {
     const idempotency = idempotencyKey === null ? null : { key: idempotencyKey, bodyHash: bodyHash(request) };
     const { spec, digest } = await this.prepareRun.execute(tenant, request).catch(async (error: unknown) => {
-      // What was accepted once stays accepted, whatever became of its tag or its registry since.
-      const known = idempotency === null ? null : await this.findKnown(tenant, idempotency);
-      return known === null ? Promise.reject(error) : { spec: known.spec as RunSpec, digest: known.digest };
+      // What was accepted once stays accepted, whatever became of its tag, its registry or the tenant's limits since.
+      const known = idempotency === null ? null : await this.runs.findReplay(tenant.id, idempotency);
+      if (known?.kind === 'refused') throw refusal(known);
+      return known === null ? Promise.reject(error) : { spec: known.run.spec as RunSpec, digest: known.run.digest };
     });
     const outcome = await this.runs.admit({
       tenantId: tenant.id,
@@ -51,7 +50,7 @@ export class AdmitRun {
       image: request.image,
       digest,
       spec,
-      request: { cpuMillis: spec.resources.cpuMillis, memoryBytes: spec.resources.memoryBytes },
+      request: { ...spec.resources, attemptMs: spec.timeoutMs + spec.stopGraceMs },
       onQuota: spec.onQuota,
       priority: spec.priority,
       maxAttempts: spec.maxAttempts,
@@ -60,31 +59,8 @@ export class AdmitRun {
       now: new Date(),
     });
     if (outcome.kind === 'refused') throw refusal(outcome);
-    if (outcome.kind === 'created') {
-      if (outcome.admitted) this.wakeUps.admitted([outcome.run.id]);
-      this.changes.announce([outcome.run.id]);
-    }
+    if (outcome.kind === 'created') this.announce.execute({ ...outcome, changed: [outcome.run.id, ...outcome.changed] });
     return { run: outcome.run, replayed: outcome.kind === 'replayed' };
-  }
-
-  /** The run of an idempotency key that was used before; null when it is fresh. Throws `idempotencyMismatch` for another body. */
-  private async findKnown(tenant: TenantRow, idempotency: { key: string; bodyHash: string }): Promise<RunRow | null> {
-    // A submission that exceeds every quota is never accepted, so this writes nothing: the store looks at the key before it looks at the amount.
-    const outcome = await this.runs.admit({
-      tenantId: tenant.id,
-      idempotency,
-      image: '',
-      digest: '',
-      spec: {},
-      request: { cpuMillis: Number.MAX_SAFE_INTEGER, memoryBytes: 0 },
-      onQuota: 'reject',
-      priority: 0,
-      maxAttempts: 1,
-      labels: {},
-      now: new Date(),
-    });
-    if (outcome.kind === 'refused' && outcome.code === 'idempotencyMismatch') throw refusal(outcome);
-    return outcome.kind === 'replayed' ? outcome.run : null;
   }
 }
 

@@ -10,7 +10,13 @@ describe('a spec', () => {
   it('has every default of the operator, and is whole', () => {
     const spec = completeSpec({ image: 'a', resources: { cpuMillis: 250 } }, config);
     expect(runSpec.parse(spec)).toEqual(spec);
-    expect(spec.resources).toEqual({ cpuMillis: 250, memoryBytes: 256 * 1024 ** 2, pids: 99, shmBytes: 64 * 1024 ** 2 });
+    expect(spec.resources).toEqual({
+      cpuMillis: 250,
+      memoryBytes: 256 * 1024 ** 2,
+      pids: 99,
+      shmBytes: 64 * 1024 ** 2,
+      logBytes: 256 * 1024 ** 2,
+    });
     expect(spec).toMatchObject({
       timeoutMs: 3_600_000,
       stopGraceMs: 10_000,
@@ -24,6 +30,15 @@ describe('a spec', () => {
   it('is retried after a lost node where attempts are left, unless it says otherwise', () => {
     expect(completeSpec({ image: 'a', maxAttempts: 2 }, config).onNodeLost).toBe('retry');
     expect(completeSpec({ image: 'a', maxAttempts: 2, onNodeLost: 'wait' }, config).onNodeLost).toBe('wait');
+  });
+
+  it("has the tenant's defaults before the operator's, and nothing beyond its maxima", () => {
+    const limits = { defaults: { pids: 7, timeoutMs: 5000, diskBytes: 1024 ** 2 }, maxima: { memoryBytes: 2 ** 28, timeoutMs: 60_000 } };
+    const spec = completeSpec({ image: 'a', resources: { cpuMillis: 10 } }, config, limits);
+    expect(spec).toMatchObject({ timeoutMs: 5000, resources: { pids: 7, cpuMillis: 10, diskBytes: 1024 ** 2 } });
+    expect(() => completeSpec({ image: 'a', timeoutMs: 60_001 }, config, limits)).toThrow('timeoutMs: 60001 requested');
+    const beyond = { image: 'a', resources: { memoryBytes: 2 ** 28 + 1 } };
+    expect(() => completeSpec(beyond, config, limits)).toThrow(expect.objectContaining({ code: 'quotaNeverFits' }));
   });
 
   it('never has more shared memory by default than memory', () => {

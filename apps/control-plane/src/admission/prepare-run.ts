@@ -17,7 +17,7 @@ export class PrepareRun {
   /** Throws as `completeSpec` and `ResolveImage` do, and `featureNotAllowed`. */
   async execute(tenant: TenantRow, request: CreateRunRequest): Promise<{ spec: RunSpec; digest: string }> {
     const canReachOut = tenant.features.includes('network:egress') && request.runtimeClass !== 'runsc';
-    const spec = completeSpec({ ...request, network: request.network ?? (canReachOut ? 'egress' : 'none') }, this.config);
+    const spec = completeSpec({ ...request, network: request.network ?? (canReachOut ? 'egress' : 'none') }, this.config, tenant.runLimits);
     if (spec.network === 'egress' && spec.runtimeClass === 'runsc') {
       const message = 'runsc runs without a network: leave it out, or choose another runtimeClass';
       throw new AppError('invalidRequest', `network: ${message}`, { errors: [{ field: 'network', message }] });

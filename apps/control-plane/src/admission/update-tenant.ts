@@ -1,26 +1,20 @@
-import { type QuotaRow, type TenantRow, TenantStore } from '@berth/store';
+import { type TenantRow, TenantStore } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
-import { WakeUps } from '../queue/wake-ups.js';
-import { RunChanges } from '../reporting/run-changes.js';
+import { AnnounceOutcome } from '../reporting/announce-outcome.js';
 
-/** Changes a tenant's quota or policy. A raised quota admits runs that waited for it at once; a lowered one ends none. */
+/** Changes a tenant's quota, the limits of its runs, or its policy. A raised quota admits runs that waited for it at once; a lowered one ends none. */
 @Injectable()
 export class UpdateTenant {
   constructor(
     @Inject(TenantStore) private readonly tenants: TenantStore,
-    private readonly wakeUps: WakeUps,
-    private readonly changes: RunChanges,
+    private readonly announce: AnnounceOutcome,
   ) {}
 
   /** Null when there is no such tenant. */
-  async execute(
-    id: string,
-    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[] },
-  ): Promise<TenantRow | null> {
+  async execute(id: string, change: Parameters<TenantStore['update']>[1]): Promise<TenantRow | null> {
     const outcome = await this.tenants.update(id, change);
     if (outcome === null) return null;
-    this.wakeUps.admitted(outcome.admitted);
-    this.changes.announce(outcome.admitted);
+    this.announce.execute({ admitted: outcome.admitted });
     return outcome.tenant;
   }
 }

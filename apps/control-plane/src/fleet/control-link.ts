@@ -107,8 +107,8 @@ export class ControlLink implements NodeLink {
     if (message.protocol !== agentProtocol) {
       return this.close(closeCodes.policyViolation, `the control plane speaks protocol ${agentProtocol}`);
     }
-    const { agentVersion, kernel, architecture, cgroupMode, cpuMillis, memoryBytes, features } = message;
-    const facts = { agentVersion, kernel, architecture, cgroupMode, cpuMillis, memoryBytes, features };
+    const { agentVersion, kernel, architecture, cgroupMode, cpuMillis, memoryBytes, diskBytes = 0, features } = message;
+    const facts = { agentVersion, kernel, architecture, cgroupMode, cpuMillis, memoryBytes, diskBytes, features };
     await nodes.connected(this.nodeId, facts, new Date());
     logger.info({ nodeId: this.nodeId, ...facts }, 'node connected');
     this.socket.send({

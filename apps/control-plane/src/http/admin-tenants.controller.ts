@@ -4,7 +4,6 @@ import {
   createKeyRequest,
   createTenantRequest,
   keyList,
-  type Quota,
   type Tenant,
   tenant,
   tenantList,
@@ -32,9 +31,9 @@ export class AdminTenantsController {
   @Post()
   @Api({ summary: 'Create a tenant', key: 'admin', status: 201, answer: tenant, problems: ['conflict', 'unsupportedField'] })
   async create(@Body({ schema: createTenantRequest }) request: z.infer<typeof createTenantRequest>): Promise<Tenant> {
-    const quota = { ...this.config.defaults.quota, ...definedQuota(request.quota) };
-    const { name, requireDigest = false, features = [] } = request;
-    return renderTenant(await this.tenants.create({ name, quota, requireDigest, features }));
+    const quota = { ...this.config.defaults.quota, ...defined(request.quota) };
+    const { name, runLimits, requireDigest = false, features = [] } = request;
+    return renderTenant(await this.tenants.create({ name, quota, requireDigest, features, runLimits: defined(runLimits) }));
   }
 
   @Get()
@@ -64,9 +63,10 @@ export class AdminTenantsController {
     @Body({ schema: updateTenantRequest }) request: z.infer<typeof updateTenantRequest>,
   ): Promise<Tenant> {
     const row = await this.updateTenant.execute(id, {
-      ...(request.quota === undefined ? {} : { quota: definedQuota(request.quota) }),
+      ...(request.quota === undefined ? {} : { quota: defined(request.quota) }),
       ...(request.requireDigest === undefined ? {} : { requireDigest: request.requireDigest }),
       ...(request.features === undefined ? {} : { features: request.features }),
+      ...(request.runLimits === undefined ? {} : { runLimits: defined(request.runLimits) }),
     });
     if (row === null) throw notFound('ten');
     return renderTenant(row);
@@ -104,6 +104,13 @@ export class AdminTenantsController {
   }
 }
 
-function definedQuota(quota: { [D in keyof Quota]?: Quota[D] | undefined } | undefined): Partial<Quota> {
-  return Object.fromEntries(Object.entries(quota ?? {}).filter(([, value]) => value !== undefined));
+/** Without the members that are there and undefined: as if they had not been sent. */
+function defined<T extends object>(value: T | undefined): { [K in keyof T]?: Defined<T[K]> } {
+  const isObject = (inner: unknown) => typeof inner === 'object' && inner !== null;
+  const entries = Object.entries(value ?? {}).flatMap(([name, inner]) =>
+    inner === undefined ? [] : [[name, isObject(inner) ? defined(inner) : inner]],
+  );
+  return Object.fromEntries(entries) as { [K in keyof T]?: Defined<T[K]> };
 }
+
+type Defined<T> = T extends object ? { [K in keyof T]?: Exclude<T[K], undefined> } : Exclude<T, undefined>;

@@ -57,8 +57,8 @@ export function renderEvent(row: RunEventRow): RunEvent {
 }
 
 export function renderTenant(row: TenantRow): Tenant {
-  const { id, name, quota, used, requireDigest, features, createdAt } = row;
-  return { id, name, quota, used, requireDigest, features: features as Tenant['features'], createdAt: time(createdAt) };
+  const { id, name, quota, used, runLimits, requireDigest, features, createdAt } = row;
+  return { id, name, quota, used, runLimits, requireDigest, features: features as Tenant['features'], createdAt: time(createdAt) };
 }
 
 export function renderKey(row: ApiKeyRow): z.infer<typeof apiKey> {
@@ -67,13 +67,28 @@ export function renderKey(row: ApiKeyRow): z.infer<typeof apiKey> {
 }
 
 export function renderNode(row: NodeRow): Node {
-  const { id, name, state, cpuMillis, memoryBytes, reserved, agentVersion, kernel, cgroupMode, features, lastHeartbeatAt, createdAt } = row;
+  const {
+    id,
+    name,
+    state,
+    cpuMillis,
+    memoryBytes,
+    diskBytes,
+    reserved,
+    agentVersion,
+    kernel,
+    cgroupMode,
+    features,
+    lastHeartbeatAt,
+    createdAt,
+  } = row;
   return {
     id,
     name,
     state,
     cpuMillis,
     memoryBytes,
+    diskBytes,
     reserved,
     agentVersion,
     kernel,

@@ -1,29 +1,56 @@
 import { type RunRow, RunStore, type TenantRow } from '@berth/store';
-import { logRecord, logsQuery, runEvent } from '@berth/wire';
+import { logRecord, logsQuery, type Run, run, runEvent, waitQuery } from '@berth/wire';
 import { Controller, Get, Headers, Inject, Param, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { FollowEvents } from '../reporting/follow-events.js';
 import { FollowLogs } from '../reporting/follow-logs.js';
+import { WaitForRun } from '../reporting/wait-for-run.js';
 import { Api } from './api.js';
 import { CallingKeyHash, CallingTenant } from './caller.js';
 import { eventFrame, eventStreamType, keepAliveFrame, parseLastEventId } from './event-stream.js';
 import { logAsNdjson, logAsText } from './log-text.js';
 import { OpenStreams } from './open-streams.js';
-import { renderEvent } from './render.js';
+import { renderEvent, renderRun } from './render.js';
 import { IdPipe, notFound } from './validation.js';
 
 const lastEventIdHeader = { 'Last-Event-ID': 'Go on after the event with this id' };
 
-/** Answers that grow while they are read: events and logs. */
+/** Answers that take long: waits, and those that grow while they are read, events and logs. */
 @Controller('v1')
 export class RunStreamsController {
   constructor(
     @Inject(RunStore) private readonly runs: RunStore,
+    private readonly waitForRun: WaitForRun,
     private readonly followEvents: FollowEvents,
     private readonly followLogs: FollowLogs,
     private readonly streams: OpenStreams,
   ) {}
+
+  @Get('runs/:id/wait')
+  @Api({
+    summary: 'The run once it is terminal, or as it stands when timeoutMs has passed',
+    key: 'tenant',
+    status: 200,
+    answer: run,
+    problems: ['notFound'],
+  })
+  async wait(
+    @CallingTenant() tenant: TenantRow,
+    @CallingKeyHash() keyHash: string,
+    @Param('id', new IdPipe('run')) id: string,
+    @Query({ schema: waitQuery }) query: z.infer<typeof waitQuery>,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Run> {
+    const { signal, release } = this.streams.track(reply, keyHash);
+    try {
+      const row = await this.waitForRun.execute(tenant, id, query.timeoutMs, signal);
+      if (row === null) throw notFound('run');
+      return renderRun(row);
+    } finally {
+      release();
+    }
+  }
 
   @Get('runs/:id/logs')
   @Api({

@@ -1,15 +1,14 @@
 import { AppError, isValidId } from '@berth/core';
 import { type RunRow, RunStore, type TenantRow } from '@berth/store';
-import { type CreateRunRequest, createRunRequest, listRunsQuery, type Run, run, runList, waitQuery } from '@berth/wire';
+import { type CreateRunRequest, createRunRequest, listRunsQuery, type Run, run, runList } from '@berth/wire';
 import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { AdmitRun } from '../admission/admit-run.js';
 import { CancelRun } from '../admission/cancel-run.js';
-import { WaitForRun } from '../reporting/wait-for-run.js';
+import { DeleteRun } from '../admission/delete-run.js';
 import { Api } from './api.js';
-import { CallingKeyHash, CallingTenant } from './caller.js';
-import { OpenStreams } from './open-streams.js';
+import { CallingTenant } from './caller.js';
 import { renderRun } from './render.js';
 import { IdPipe, notFound } from './validation.js';
 
@@ -20,9 +19,8 @@ export class RunsController {
   constructor(
     private readonly admitRun: AdmitRun,
     private readonly cancelRun: CancelRun,
-    private readonly waitForRun: WaitForRun,
     @Inject(RunStore) private readonly runs: RunStore,
-    private readonly streams: OpenStreams,
+    private readonly deleteRun: DeleteRun,
   ) {}
 
   @Post()
@@ -90,32 +88,9 @@ export class RunsController {
   @Delete(':id')
   @Api({ summary: 'Forget a terminal run with its events and logs', key: 'tenant', status: 204, problems: ['notFound', 'runNotTerminal'] })
   async delete(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<void> {
-    const outcome = await this.runs.delete(tenant.id, id);
+    const outcome = await this.deleteRun.execute(tenant, id);
     if (outcome === 'notFound') throw notFound('run');
     if (outcome === 'runNotTerminal') throw new AppError('runNotTerminal', 'cancel the run and wait for its end first');
-  }
-
-  @Get(':id/wait')
-  @Api({
-    summary: 'The run once it is terminal, or as it stands when timeoutMs has passed',
-    key: 'tenant',
-    status: 200,
-    answer: run,
-    problems: ['notFound'],
-  })
-  async wait(
-    @CallingTenant() tenant: TenantRow,
-    @CallingKeyHash() keyHash: string,
-    @Param('id', new IdPipe('run')) id: string,
-    @Query({ schema: waitQuery }) query: z.infer<typeof waitQuery>,
-    @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<Run> {
-    const { signal, release } = this.streams.track(reply, keyHash);
-    try {
-      return found(await this.waitForRun.execute(tenant, id, query.timeoutMs, signal));
-    } finally {
-      release();
-    }
   }
 }
 

@@ -142,7 +142,7 @@ async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Pr
       timeoutMs: spec.timeoutMs,
       stopGraceMs: spec.stopGraceMs,
       stopSignal: present(attempt.stopSignal),
-      logMaxBytes: node.logMaxBytes,
+      logMaxBytes: Math.min(node.logMaxBytes, attempt.assignment.spec.resources.logBytes ?? node.logMaxBytes),
       leaseFile: leased ? node.stopPage.path : null,
     });
   } catch (error) {

@@ -1,4 +1,6 @@
+import { budgetMonth } from '@berth/core';
 import type pg from 'pg';
+import { each, runColumns, usedNow } from './quota-columns.js';
 
 /*
  * Admission of runs that wait for quota. Whoever frees quota calls it in the same transaction, so a free place and a run that fits it are never
@@ -20,37 +22,31 @@ const batch = 200;
  */
 const admitWaitingStatement = `
   WITH chosen AS (
-    SELECT line.id
-    FROM tenants t CROSS JOIN LATERAL (
-      SELECT first.id,
-             count(*) OVER line AS runs,
-             sum(first.cpu_millis) OVER line AS cpu,
-             sum(first.memory_bytes) OVER line AS memory
+    SELECT line.id, greatest(tenants.budget_month, $3::int) AS month
+    FROM tenants CROSS JOIN LATERAL (
+      SELECT first.id, count(*) OVER line AS concurrent_runs, ${each(', ', (c) => `sum(first.${c.run}) OVER line AS ${c.name}`, runColumns)}
       FROM (
-        SELECT id, priority, cpu_millis, memory_bytes FROM runs
-        WHERE tenant_id = t.id AND state = 'queued' AND NOT reserved
-          AND cpu_millis <= t.quota_cpu_millis AND memory_bytes <= t.quota_memory_bytes
+        SELECT id, priority, ${each(', ', (c) => c.run, runColumns)} FROM runs
+        WHERE tenant_id = tenants.id AND state = 'queued' AND NOT reserved
+          AND ${each(' AND ', (c) => `${c.run} <= tenants.quota_${c.name}`, runColumns)}
         ORDER BY priority DESC, id
-        LIMIT least(${batch}, greatest(0, t.quota_concurrent_runs - t.used_concurrent_runs))
+        LIMIT least(${batch}, greatest(0, tenants.quota_concurrent_runs - tenants.used_concurrent_runs))
         FOR NO KEY UPDATE SKIP LOCKED
       ) AS first
       WINDOW line AS (ORDER BY first.priority DESC, first.id ROWS UNBOUNDED PRECEDING)
     ) AS line
-    WHERE t.id = ANY($1) AND t.waiting_runs > 0
-      AND line.runs <= t.quota_concurrent_runs - t.used_concurrent_runs
-      AND line.cpu <= t.quota_cpu_millis - t.used_cpu_millis
-      AND line.memory <= t.quota_memory_bytes - t.used_memory_bytes
+    WHERE tenants.id = ANY($1) AND tenants.waiting_runs > 0
+      AND ${each(' AND ', (c) => `line.${c.name} <= tenants.quota_${c.name} - ${usedNow(c, '$3::int')}`)}
   ), admitted AS (
-    UPDATE runs SET reserved = true, waiting_for = NULL, waiting_reason = NULL, queued_at = $2
+    UPDATE runs SET reserved = true, waiting_for = NULL, waiting_reason = NULL, queued_at = $2, budget_month = chosen.month
     FROM chosen WHERE runs.id = chosen.id
-    RETURNING runs.id, runs.tenant_id, runs.cpu_millis, runs.memory_bytes, runs.attempt
+    RETURNING runs.id, runs.tenant_id, runs.attempt, ${each(', ', (c) => `runs.${c.run}`, runColumns)}
   ), counted AS (
     UPDATE tenants SET
-      used_concurrent_runs = used_concurrent_runs + sums.runs,
-      used_cpu_millis = used_cpu_millis + sums.cpu,
-      used_memory_bytes = used_memory_bytes + sums.memory,
-      waiting_runs = waiting_runs - sums.runs
-    FROM (SELECT tenant_id, count(*) AS runs, sum(cpu_millis) AS cpu, sum(memory_bytes) AS memory FROM admitted GROUP BY tenant_id) AS sums
+      ${each(', ', (c) => `used_${c.name} = ${usedNow(c, '$3::int')} + sums.${c.name}`)},
+      budget_month = greatest(budget_month, $3::int),
+      waiting_runs = waiting_runs - sums.concurrent_runs
+    FROM (SELECT tenant_id, ${each(', ', (c) => `sum(${c.run}) AS ${c.name}`)} FROM admitted GROUP BY tenant_id) AS sums
     WHERE tenants.id = sums.tenant_id
   ), event AS (
     INSERT INTO run_events (run_id, tenant_id, type, state, at) SELECT id, tenant_id, 'admitted', 'queued', $2 FROM admitted ORDER BY id
@@ -63,7 +59,11 @@ const admitWaitingStatement = `
 export async function admitWaiting(client: pg.PoolClient, tenantIds: readonly string[], now: Date): Promise<string[]> {
   const admitted: string[] = [];
   for (;;) {
-    const { rows } = await client.query<{ id: string }>({ name: 'admit-waiting', text: admitWaitingStatement, values: [tenantIds, now] });
+    const { rows } = await client.query<{ id: string }>({
+      name: 'admit-waiting',
+      text: admitWaitingStatement,
+      values: [tenantIds, now, budgetMonth(now)],
+    });
     admitted.push(...rows.map((row) => row.id));
     if (rows.length < batch) return admitted;
   }

@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { AppError, checkQuota, idRandomBytes, newId, type QuotaAmount, type QuotaDecision, runAmount } from '@berth/core';
+import { AppError, budgetMonth, idRandomBytes, newId, rateMinute, runAmount } from '@berth/core';
 import type pg from 'pg';
 import { inTransaction, retryOnDeadlock } from '../pool.js';
-import type { AdmitInput, AdmitOutcome, RunRow } from '../ports.js';
+import type { AdmitInput, AdmitOutcome, IdempotencyClaim, LeaseRow, RunRow } from '../ports.js';
+import { refuse, type Standing } from './admission-refusal.js';
 import { admitWaiting, lockTenants } from './admit-waiting.js';
+import { preempt } from './preempt.js';
+import { each, runColumns, submissionsNow, usedNow } from './quota-columns.js';
 
 /*
  * Admission: two statements for a run that is accepted. The first only looks, so that replays and refusals write nothing. The second does everything
@@ -14,25 +17,22 @@ import { admitWaiting, lockTenants } from './admit-waiting.js';
  * stream of small runs would starve a large one for ever.
  */
 
-interface Standing {
-  tenant_name: string;
-  waiting_runs: number;
-  known_run_id: string | null;
-  known_body_hash: string | null;
-  quota_runs: number;
-  quota_cpu: number;
-  quota_memory: number;
-  used_runs: number;
-  used_cpu: number;
-  used_memory: number;
-}
-
 const standingStatement = `
-  SELECT t.name AS tenant_name, t.waiting_runs, k.run_id AS known_run_id, k.body_hash AS known_body_hash,
-         t.quota_concurrent_runs AS quota_runs, t.quota_cpu_millis AS quota_cpu, t.quota_memory_bytes AS quota_memory,
-         t.used_concurrent_runs AS used_runs, t.used_cpu_millis AS used_cpu, t.used_memory_bytes AS used_memory
-  FROM tenants t LEFT JOIN idempotency_keys k ON k.tenant_id = t.id AND k.key = $2
-  WHERE t.id = $1`;
+  SELECT tenants.name AS tenant_name, waiting_runs, quota_queued_runs, quota_submissions_per_minute, ${submissionsNow('$4')} AS submissions,
+         ${each(', ', (c) => `quota_${c.name}, ${usedNow(c, '$3')} AS used_${c.name}`)},
+         k.run_id AS known_run_id, k.body_hash AS known_body_hash
+  FROM tenants LEFT JOIN idempotency_keys k ON k.tenant_id = tenants.id AND k.key = $2
+  WHERE tenants.id = $1`;
+
+const firstAmount = 17;
+/** The parameter that has what the run takes of a dimension. */
+const requested = ({ dimension }: { dimension: string }): string => {
+  const index = runColumns.findIndex((columns) => columns.dimension === dimension);
+  return index < 0 ? '1' : `$${firstAmount + index}::bigint`;
+};
+
+const countSubmission = `rate_minute = greatest(rate_minute, $15::int), rate_submissions = ${submissionsNow('$15::int')} + 1`;
+const maySubmit = `${submissionsNow('$15::int')} < quota_submissions_per_minute`;
 
 const admitStatement = `
   WITH keyed AS (
@@ -42,41 +42,37 @@ const admitStatement = `
     RETURNING 1
   ), reserved AS (
     UPDATE tenants SET
-      used_concurrent_runs = used_concurrent_runs + 1,
-      used_cpu_millis = used_cpu_millis + $5::int,
-      used_memory_bytes = used_memory_bytes + $6::bigint
-    WHERE id = $1 AND waiting_runs = 0
-      AND used_concurrent_runs + 1 <= quota_concurrent_runs
-      AND used_cpu_millis + $5::int <= quota_cpu_millis
-      AND used_memory_bytes + $6::bigint <= quota_memory_bytes
+      ${each(', ', (c) => `used_${c.name} = ${usedNow(c, '$14::int')} + ${requested(c)}`)},
+      budget_month = greatest(budget_month, $14::int), ${countSubmission}
+    WHERE id = $1 AND waiting_runs = 0 AND ${maySubmit}
+      AND ${each(' AND ', (c) => `${usedNow(c, '$14::int')} + ${requested(c)} <= quota_${c.name}`)}
       AND ($2::text IS NULL OR EXISTS (SELECT FROM keyed))
-    RETURNING 1
+    RETURNING budget_month
   ), waiting AS (
-    UPDATE tenants SET waiting_runs = waiting_runs + 1
-    WHERE id = $1 AND $7::boolean AND NOT EXISTS (SELECT FROM reserved)
+    UPDATE tenants SET waiting_runs = waiting_runs + 1, ${countSubmission}
+    WHERE id = $1 AND $5::boolean AND waiting_runs < quota_queued_runs AND ${maySubmit} AND NOT EXISTS (SELECT FROM reserved)
       AND ($2::text IS NULL OR EXISTS (SELECT FROM keyed))
     RETURNING CASE
-      WHEN used_concurrent_runs + 1 > quota_concurrent_runs
-        THEN format('concurrentRuns: 1 requested, %s of %s used', used_concurrent_runs, quota_concurrent_runs)
-      WHEN used_cpu_millis + $5::int > quota_cpu_millis
-        THEN format('cpuMillis: %s requested, %s of %s used', $5::int, used_cpu_millis, quota_cpu_millis)
-      WHEN used_memory_bytes + $6::bigint > quota_memory_bytes
-        THEN format('memoryBytes: %s requested, %s of %s used', $6::bigint, used_memory_bytes, quota_memory_bytes)
+      ${each(
+        '\n',
+        (c) => `WHEN ${usedNow(c, '$14::int')} + ${requested(c)} > quota_${c.name}
+        THEN format('${c.dimension}: %s requested, %s of %s used', ${requested(c)}, ${usedNow(c, '$14::int')}, quota_${c.name})`,
+      )}
     END AS shortage
   ), outcome AS (
-    SELECT true AS reserved, NULL::text AS shortage FROM reserved
-    UNION ALL SELECT false, shortage FROM waiting
+    SELECT true AS reserved, NULL::text AS shortage, budget_month FROM reserved
+    UNION ALL SELECT false, shortage, 0 FROM waiting
   ), run AS (
-    INSERT INTO runs (id, tenant_id, state, reserved, waiting_for, waiting_reason, image, digest, spec, labels, cpu_millis, memory_bytes,
-                      priority, max_attempts, on_node_lost, created_at, queued_at, needs)
+    INSERT INTO runs (id, tenant_id, state, reserved, waiting_for, waiting_reason, image, digest, spec, labels,
+                      priority, max_attempts, on_node_lost, created_at, queued_at, needs, budget_month, ${each(', ', (c) => c.run, runColumns)})
     SELECT $4, $1, 'queued', reserved, CASE WHEN NOT reserved THEN 'quota' END,
            CASE WHEN NOT reserved THEN coalesce(shortage, 'earlier runs of this tenant wait for quota') END,
-           $8, $9, $10, $11, $5, $6, $12, $13, $14, $15, $15, $16
+           $6, $7, $8, $9, $10, $11, $12, $13, $13, $16, budget_month, ${each(', ', requested, runColumns)}
     FROM outcome
     RETURNING id, reserved, waiting_for, waiting_reason
   ), event AS (
     INSERT INTO run_events (run_id, tenant_id, type, state, message, at)
-    SELECT run.id, $1, e.type, 'queued', e.message, $15
+    SELECT run.id, $1, e.type, 'queued', e.message, $13
     FROM run CROSS JOIN LATERAL (VALUES
       (1, 'created', NULL),
       (2, CASE WHEN run.reserved THEN 'admitted' ELSE 'waiting' END, run.waiting_reason)
@@ -91,32 +87,47 @@ const foreignKeyViolation = '23503';
 // Each round loses to another submission that won a race; nobody loses so often in a row.
 const maxRounds = 20;
 
+type FindRun = (runId: string) => Promise<RunRow | null>;
+
 /** See `RunStore.admit`. `findRun` reads a run of the tenant as it stands. */
-export async function admit(pool: pg.Pool, input: AdmitInput, findRun: (runId: string) => Promise<RunRow | null>): Promise<AdmitOutcome> {
+export async function admit(pool: pg.Pool, input: AdmitInput, findRun: FindRun): Promise<AdmitOutcome> {
   const runId = newId('run', input.now.getTime(), randomBytes(idRandomBytes));
   for (let round = 0; round < maxRounds; round++) {
     const standing = await readStanding(pool, input);
-    const known = await answerKnown(input, standing, findRun);
+    const known = await answerKnown(input.idempotency, standing, findRun);
     if (known !== null) return known;
     const refusal = await refuse(pool, input, standing);
     if (refusal !== null) return refusal;
 
     const row = await writeRun(pool, input, runId);
     if (row === null) continue;
-    // A place was free behind the line, or this run belongs at its head: whoever is first now gets it.
-    const admitted = row.reserved || (row.fits && (await admitLine(pool, input)).includes(runId));
-    const run = admitted && !row.reserved ? await findRun(runId) : newRunRow(input, standing.tenant_name, runId, row);
+    if (row.reserved)
+      return { kind: 'created', run: newRunRow(input, standing.tenant_name, runId, row), admitted: [runId], stops: [], changed: [] };
+    // A place was free behind the line, or can be made, or this run belongs at its head: whoever is first now gets it.
+    const { admitted, stops, changed } = await admitLine(pool, input, runId, row);
+    const run = admitted.length + changed.length > 0 ? await findRun(runId) : newRunRow(input, standing.tenant_name, runId, row);
     if (run === null) throw new Error(`run ${runId} vanished`);
-    return { kind: 'created', run, admitted };
+    return { kind: 'created', run, admitted, stops, changed };
   }
   throw new AppError('unavailable', 'too many submissions at once; try again');
 }
 
-async function readStanding(pool: pg.Pool, input: AdmitInput): Promise<Standing> {
+/** See `RunStore.findReplay`. */
+export async function findReplay(
+  pool: pg.Pool,
+  tenantId: string,
+  claim: IdempotencyClaim,
+  findRun: FindRun,
+): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {
+  const standing = await readStanding(pool, { tenantId, idempotency: claim, now: new Date() });
+  return answerKnown(claim, standing, findRun);
+}
+
+async function readStanding(pool: pg.Pool, input: Pick<AdmitInput, 'tenantId' | 'idempotency' | 'now'>): Promise<Standing> {
   const result = await pool.query<Standing>({
     name: 'admit-standing',
     text: standingStatement,
-    values: [input.tenantId, input.idempotency?.key ?? null],
+    values: [input.tenantId, input.idempotency?.key ?? null, budgetMonth(input.now), rateMinute(input.now)],
   });
   const standing = result.rows[0];
   if (standing === undefined) throw new AppError('notFound', 'there is no such tenant');
@@ -124,51 +135,15 @@ async function readStanding(pool: pg.Pool, input: AdmitInput): Promise<Standing>
 }
 
 async function answerKnown(
-  input: AdmitInput,
+  claim: IdempotencyClaim | null,
   standing: Standing,
-  findRun: (runId: string) => Promise<RunRow | null>,
-): Promise<AdmitOutcome | null> {
-  if (standing.known_run_id === null || input.idempotency === null) return null;
-  if (standing.known_body_hash !== input.idempotency.bodyHash) return { kind: 'refused', code: 'idempotencyMismatch' };
+  findRun: FindRun,
+): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {
+  if (standing.known_run_id === null || claim === null) return null;
+  if (standing.known_body_hash !== claim.bodyHash) return { kind: 'refused', code: 'idempotencyMismatch' };
   const run = await findRun(standing.known_run_id);
   // A run deleted this instant took its key along: the next round submits anew.
   return run === null ? null : { kind: 'replayed', run };
-}
-
-async function refuse(pool: pg.Pool, input: AdmitInput, standing: Standing): Promise<AdmitOutcome | null> {
-  const quota = { concurrentRuns: standing.quota_runs, cpuMillis: standing.quota_cpu, memoryBytes: standing.quota_memory };
-  const used = { concurrentRuns: standing.used_runs, cpuMillis: standing.used_cpu, memoryBytes: standing.used_memory };
-  const requested = runAmount(input.request);
-  const decision = checkQuota(quota, used, requested);
-  if (decision.kind === 'neverFits') return refused('quotaNeverFits', decision);
-  if (input.onQuota === 'queue') return null;
-  if (decision.kind === 'exceeds') return refused('overQuota', decision);
-  if (standing.waiting_runs === 0) return null;
-  const dimension = await lineShortage(pool, input.tenantId, quota, used);
-  return refused('overQuota', {
-    kind: 'exceeds',
-    dimension,
-    limit: quota[dimension],
-    used: used[dimension],
-    requested: requested[dimension],
-  });
-}
-
-function refused(code: 'overQuota' | 'quotaNeverFits', decision: Exclude<QuotaDecision, { kind: 'fits' }>): AdmitOutcome {
-  const { dimension, limit, used, requested } = decision;
-  return { kind: 'refused', code, dimension, limit, used, requested };
-}
-
-/** What the first of those who wait is short of. */
-async function lineShortage(pool: pg.Pool, tenantId: string, quota: QuotaAmount, used: QuotaAmount): Promise<keyof QuotaAmount> {
-  const result = await pool.query<{ cpu_millis: number; memory_bytes: number }>(
-    `SELECT cpu_millis, memory_bytes FROM runs WHERE tenant_id = $1 AND state = 'queued' AND NOT reserved ORDER BY priority DESC, id LIMIT 1`,
-    [tenantId],
-  );
-  const head = result.rows[0];
-  if (head === undefined) return 'concurrentRuns';
-  const decision = checkQuota(quota, used, runAmount({ cpuMillis: head.cpu_millis, memoryBytes: head.memory_bytes }));
-  return decision.kind === 'fits' ? 'concurrentRuns' : decision.dimension;
 }
 
 interface WrittenRun {
@@ -181,6 +156,7 @@ interface WrittenRun {
 
 /** null: another submission was first, with the key or with the last of the quota. */
 async function writeRun(pool: pg.Pool, input: AdmitInput, runId: string): Promise<WrittenRun | null> {
+  const amount = runAmount({ ...input.request, maxAttempts: input.maxAttempts });
   try {
     const result = await pool.query<WrittenRun>({
       name: 'admit-run',
@@ -190,9 +166,7 @@ async function writeRun(pool: pg.Pool, input: AdmitInput, runId: string): Promis
         input.idempotency?.key ?? null,
         input.idempotency?.bodyHash ?? null,
         runId,
-        input.request.cpuMillis,
-        input.request.memoryBytes,
-        input.onQuota === 'queue',
+        input.onQuota !== 'reject',
         input.image,
         input.digest,
         JSON.stringify(input.spec),
@@ -201,7 +175,10 @@ async function writeRun(pool: pg.Pool, input: AdmitInput, runId: string): Promis
         input.maxAttempts,
         onNodeLost(input),
         input.now,
+        budgetMonth(input.now),
+        rateMinute(input.now),
         input.needs ?? [],
+        ...runColumns.map(({ dimension }) => amount[dimension]),
       ],
     });
     return result.rows[0] ?? null;
@@ -213,13 +190,22 @@ async function writeRun(pool: pg.Pool, input: AdmitInput, runId: string): Promis
   }
 }
 
-function admitLine(pool: pg.Pool, input: AdmitInput): Promise<string[]> {
-  return retryOnDeadlock(() =>
+interface LineOutcome {
+  admitted: string[];
+  stops: { nodeId: string; lease: LeaseRow }[];
+  changed: string[];
+}
+
+async function admitLine(pool: pg.Pool, input: AdmitInput, runId: string, row: WrittenRun): Promise<LineOutcome> {
+  if (input.onQuota === 'preempt') return preempt(pool, input.tenantId, runId, input.now);
+  if (!row.fits) return { admitted: [], stops: [], changed: [] };
+  const admitted = await retryOnDeadlock(() =>
     inTransaction(pool, async (client) => {
       await lockTenants(client, [input.tenantId]);
       return admitWaiting(client, [input.tenantId], input.now);
     }),
   );
+  return { admitted, stops: [], changed: [] };
 }
 
 function onNodeLost(input: AdmitInput): 'wait' | 'retry' {

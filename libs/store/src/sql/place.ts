@@ -9,6 +9,7 @@ export interface RunAwaitingNode {
   tenantId: string;
   cpuMillis: number;
   memoryBytes: number;
+  diskBytes: number;
   priority: number;
   createdAt: Date;
   digest: string;
@@ -19,7 +20,8 @@ export interface RunAwaitingNode {
 /** Whether a node has all that a run needs beyond the ordinary, and room for it; most runs need nothing. */
 const isOffered = (run: string): string => `(${run}.needs = '{}' OR EXISTS (
         SELECT FROM nodes n WHERE n.state = 'ready' AND n.features @> ${run}.needs
-          AND n.cpu_millis - n.reserved_cpu_millis >= ${run}.cpu_millis AND n.memory_bytes - n.reserved_memory_bytes >= ${run}.memory_bytes))`;
+          AND n.cpu_millis - n.reserved_cpu_millis >= ${run}.cpu_millis AND n.memory_bytes - n.reserved_memory_bytes >= ${run}.memory_bytes
+          AND (${run}.disk_bytes = 0 OR n.disk_bytes - n.reserved_disk_bytes >= ${run}.disk_bytes)))`;
 
 /*
  * One statement, hence one snapshot. Fairness: a tenant's n-th waiting run stands behind every other tenant's run that has fewer of its own
@@ -28,32 +30,36 @@ const isOffered = (run: string): string => `(${run}.needs = '{}' OR EXISTS (
  */
 const viewStatement = `
   WITH room AS (
-    SELECT coalesce(max(cpu_millis - reserved_cpu_millis), -1) AS cpu, coalesce(max(memory_bytes - reserved_memory_bytes), -1) AS memory
+    SELECT coalesce(max(cpu_millis - reserved_cpu_millis), -1) AS cpu, coalesce(max(memory_bytes - reserved_memory_bytes), -1) AS memory,
+           coalesce(max(disk_bytes - reserved_disk_bytes), -1) AS disk
     FROM nodes WHERE state = 'ready'
   ), awaiting AS (
-    SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.priority, r.created_at, r.digest, r.attempt, r.needs, false AS is_hopeless,
+    SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.disk_bytes, r.priority, r.created_at, r.digest, r.attempt, r.needs, false AS is_hopeless,
            busy.active + row_number() OVER (PARTITION BY t.id ORDER BY r.priority DESC, r.id) AS turn
     FROM room CROSS JOIN tenants t
     CROSS JOIN LATERAL (
       SELECT * FROM runs
       WHERE tenant_id = t.id AND state = 'queued' AND reserved AND cpu_millis <= room.cpu AND memory_bytes <= room.memory
+        AND disk_bytes <= greatest(room.disk, 0)
         AND ${isOffered('runs')}
       ORDER BY priority DESC, id LIMIT $1
     ) AS r
     CROSS JOIN LATERAL (SELECT count(*) AS active FROM runs WHERE tenant_id = t.id AND node_id IS NOT NULL) AS busy
     UNION ALL
-    (SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.priority, r.created_at, r.digest, r.attempt, r.needs, true, 0 FROM room CROSS JOIN runs r
-     WHERE r.state = 'queued' AND r.reserved AND NOT (r.cpu_millis <= room.cpu AND r.memory_bytes <= room.memory AND ${isOffered('r')})
+    (SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.disk_bytes, r.priority, r.created_at, r.digest, r.attempt, r.needs, true, 0 FROM room CROSS JOIN runs r
+     WHERE r.state = 'queued' AND r.reserved AND NOT (r.cpu_millis <= room.cpu AND r.memory_bytes <= room.memory AND r.disk_bytes <= greatest(room.disk, 0)
+       AND ${isOffered('r')})
      ORDER BY r.waiting_reason IS NOT NULL, r.id LIMIT $1)
   )
   SELECT
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
-        'id', id, 'state', state, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes,
-        'reserved', jsonb_build_object('cpuMillis', reserved_cpu_millis, 'memoryBytes', reserved_memory_bytes, 'runs', reserved_runs),
+        'id', id, 'state', state, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes, 'diskBytes', disk_bytes,
+        'reserved', jsonb_build_object('cpuMillis', reserved_cpu_millis, 'memoryBytes', reserved_memory_bytes, 'diskBytes', reserved_disk_bytes,
+                                       'runs', reserved_runs),
         'features', features
       ) ORDER BY id), '[]') FROM nodes WHERE state <> 'dead') AS nodes,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
-        'runId', id, 'tenantId', tenant_id, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes, 'priority', priority,
+        'runId', id, 'tenantId', tenant_id, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes, 'diskBytes', disk_bytes, 'priority', priority,
         'createdAt', created_at, 'digest', digest, 'attempt', attempt + 1, 'needs', needs
       ) ORDER BY is_hopeless, turn, id), '[]')
      FROM (SELECT * FROM awaiting ORDER BY is_hopeless, turn, id LIMIT $1) AS batch) AS runs`;
@@ -71,13 +77,14 @@ const placeStatement = `
   run AS (
     UPDATE runs SET state = 'placed', node_id = p."nodeId", epoch = epoch + 1, attempt = attempt + 1, waiting_for = NULL, waiting_reason = NULL
     FROM placement p WHERE runs.id = p."runId"
-    RETURNING runs.id, runs.tenant_id, runs.node_id, runs.epoch, runs.attempt, runs.cpu_millis, runs.memory_bytes
+    RETURNING runs.id, runs.tenant_id, runs.node_id, runs.epoch, runs.attempt, runs.cpu_millis, runs.memory_bytes, runs.disk_bytes
   ), node AS (
     UPDATE nodes SET
       reserved_cpu_millis = reserved_cpu_millis + taken.cpu,
       reserved_memory_bytes = reserved_memory_bytes + taken.memory,
+      reserved_disk_bytes = reserved_disk_bytes + taken.disk,
       reserved_runs = reserved_runs + taken.runs
-    FROM (SELECT node_id, count(*) AS runs, sum(cpu_millis) AS cpu, sum(memory_bytes) AS memory FROM run GROUP BY node_id) AS taken
+    FROM (SELECT node_id, count(*) AS runs, sum(cpu_millis) AS cpu, sum(memory_bytes) AS memory, sum(disk_bytes) AS disk FROM run GROUP BY node_id) AS taken
     WHERE nodes.id = taken.node_id
   ), attempt AS (
     INSERT INTO attempts (run_id, number, epoch, node_id, placed_at) SELECT id, attempt, epoch, node_id, $2 FROM run
@@ -142,11 +149,13 @@ interface Room {
   state: NodeState;
   cpu: number;
   memory: number;
+  disk: number;
 }
 
 async function lockRooms(client: pg.PoolClient, placements: readonly Placement[]): Promise<Map<string, Room>> {
   const { rows } = await client.query<Room & { id: string }>(
-    `SELECT id, state, cpu_millis - reserved_cpu_millis AS cpu, memory_bytes - reserved_memory_bytes AS memory
+    `SELECT id, state, cpu_millis - reserved_cpu_millis AS cpu, memory_bytes - reserved_memory_bytes AS memory,
+            disk_bytes - reserved_disk_bytes AS disk
      FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE`,
     [[...new Set(placements.map((placement) => placement.nodeId))]],
   );
@@ -158,10 +167,11 @@ function takesRoom(awaiting: Map<string, LockedRun>, nodes: ReadonlyMap<string, 
   const run = awaiting.get(placement.runId);
   const room = nodes.get(placement.nodeId);
   if (run === undefined || room === undefined || room.state !== 'ready') return false;
-  if (room.cpu < run.cpuMillis || room.memory < run.memoryBytes) return false;
+  if (room.cpu < run.cpuMillis || room.memory < run.memoryBytes || room.disk < run.diskBytes) return false;
   if (transition(run, { kind: 'placed' }).kind !== 'moved') return false;
   awaiting.delete(run.id);
   room.cpu -= run.cpuMillis;
   room.memory -= run.memoryBytes;
+  room.disk -= run.diskBytes;
   return true;
 }

@@ -1,7 +1,7 @@
 import type { RunFailure, RunStanding, RunState, Transition } from '@berth/core';
 import { isTerminal } from '@berth/core';
 import type pg from 'pg';
-import { admitWaiting, lockTenants } from './admit-waiting.js';
+import { settle } from './settle.js';
 
 /*
  * Writing what transitions made of runs that are already locked: the runs, their attempts, their history, the room on their nodes and the quota of
@@ -17,6 +17,7 @@ export interface LockedRun extends RunStanding {
   readonly reserved: boolean;
   readonly cpuMillis: number;
   readonly memoryBytes: number;
+  readonly diskBytes: number;
   readonly onNodeLost: 'wait' | 'retry';
 }
 
@@ -32,6 +33,7 @@ interface LockedRow {
   reserved: boolean;
   cpu_millis: number;
   memory_bytes: number;
+  disk_bytes: number;
   on_node_lost: 'wait' | 'retry';
 }
 
@@ -39,7 +41,7 @@ interface LockedRow {
 export async function lockRuns(client: pg.PoolClient, condition: string, values: unknown[]): Promise<LockedRun[]> {
   const { rows } = await client.query<LockedRow>(
     `SELECT r.id, r.tenant_id, r.state, r.attempt, r.max_attempts, r.epoch, r.node_id, r.cancel_requested, r.reserved,
-            r.cpu_millis, r.memory_bytes, r.on_node_lost
+            r.cpu_millis, r.memory_bytes, r.disk_bytes, r.on_node_lost
      FROM runs r WHERE ${condition}`,
     values,
   );
@@ -55,6 +57,7 @@ export async function lockRuns(client: pg.PoolClient, condition: string, values:
     reserved: row.reserved,
     cpuMillis: row.cpu_millis,
     memoryBytes: row.memory_bytes,
+    diskBytes: row.disk_bytes,
     onNodeLost: row.on_node_lost,
   }));
 }
@@ -103,14 +106,14 @@ export class RunChange {
     return this.attemptEnded && this.state === 'queued';
   }
 
-  /** Notes a transition; returns whether there was anything to note. */
-  note(transition: Transition, at: Date): boolean {
+  /** Notes a transition; returns whether there was anything to note. `message`: why, where the transition does not say. */
+  note(transition: Transition, at: Date, message: string | null = null): boolean {
     switch (transition.kind) {
       case 'unchanged':
         return false;
       case 'cancelRequested':
         this.cancelRequested = true;
-        this.events.push({ type: 'cancelRequested', state: this.state, message: null, at });
+        this.events.push({ type: 'cancelRequested', state: this.state, message, at });
         return true;
       case 'moved':
         this.state = transition.state;
@@ -122,7 +125,7 @@ export class RunChange {
         this.events.push({
           type: transition.state === 'queued' ? 'retrying' : transition.state,
           state: transition.state,
-          message: transition.failure?.message ?? null,
+          message: transition.failure?.message ?? message,
           at,
         });
         return true;
@@ -134,23 +137,27 @@ const writeStatement = `
   WITH change AS (
     SELECT * FROM jsonb_to_recordset($1) AS c(
       id text, state text, terminal boolean, retry boolean, attempt int, "attemptEnded" boolean, abandoned boolean, "cancelRequested" boolean,
-      "nodeId" text, "cpuMillis" int, "memoryBytes" bigint, failure jsonb, "startedAt" timestamptz, "finishedAt" timestamptz,
+      "nodeId" text, "cpuMillis" int, "memoryBytes" bigint, "diskBytes" bigint, failure jsonb, "startedAt" timestamptz, "finishedAt" timestamptz,
       "exitCode" int, signal int, "oomKilled" boolean, "peakMemoryBytes" bigint, "cpuTimeUs" bigint, "logBytes" bigint)
   ), run AS (
     UPDATE runs SET
       state = c.state,
       cancel_requested = c."cancelRequested",
       reserved = reserved AND NOT c.terminal,
-      node_id = CASE WHEN c."attemptEnded" THEN NULL ELSE node_id END,
+      spent_ms = spent_ms + CASE WHEN c."attemptEnded" AND coalesce(a.started_at, c."startedAt") IS NOT NULL
+        THEN greatest(0, round(extract(epoch FROM c."finishedAt" - coalesce(a.started_at, c."startedAt")) * 1000)) ELSE 0 END,
+      kept_log_bytes = CASE WHEN c."attemptEnded"
+        THEN least(runs.log_bytes, kept_log_bytes + coalesce(c."logBytes", a.log_stored_bytes, 0)) ELSE kept_log_bytes END,
+      node_id = CASE WHEN c."attemptEnded" THEN NULL ELSE runs.node_id END,
       waiting_for = CASE WHEN c.terminal THEN NULL ELSE waiting_for END,
       waiting_reason = CASE WHEN c.terminal THEN NULL ELSE waiting_reason END,
       queued_at = CASE WHEN c.retry THEN $3 ELSE queued_at END,
-      started_at = coalesce(started_at, c."startedAt"),
+      started_at = coalesce(runs.started_at, c."startedAt"),
       finished_at = CASE WHEN c.terminal THEN c."finishedAt" END,
       exit_code = CASE WHEN c.terminal THEN c."exitCode" END,
       signal = CASE WHEN c.terminal THEN c.signal END,
       failure = CASE WHEN c.terminal THEN c.failure END
-    FROM change c WHERE runs.id = c.id
+    FROM change c LEFT JOIN attempts a ON a.run_id = c.id AND a.number = c.attempt AND c."attemptEnded" WHERE runs.id = c.id
   ), attempt AS (
     UPDATE attempts SET
       started_at = coalesce(started_at, c."startedAt"),
@@ -164,8 +171,9 @@ const writeStatement = `
     UPDATE nodes SET
       reserved_cpu_millis = reserved_cpu_millis - freed.cpu,
       reserved_memory_bytes = reserved_memory_bytes - freed.memory,
+      reserved_disk_bytes = reserved_disk_bytes - freed.disk,
       reserved_runs = reserved_runs - freed.runs
-    FROM (SELECT "nodeId" AS id, count(*) AS runs, sum("cpuMillis") AS cpu, sum("memoryBytes") AS memory
+    FROM (SELECT "nodeId" AS id, count(*) AS runs, sum("cpuMillis") AS cpu, sum("memoryBytes") AS memory, sum("diskBytes") AS disk
           FROM change WHERE "attemptEnded" GROUP BY "nodeId") AS freed
     WHERE nodes.id = freed.id
   ), box AS (
@@ -176,22 +184,6 @@ const writeStatement = `
   FROM ROWS FROM (jsonb_to_recordset($2) AS ("runId" text, "tenantId" text, type text, state text, attempt int, message text, at timestamptz))
     WITH ORDINALITY AS e("runId", "tenantId", type, state, attempt, message, at, place)
   ORDER BY e.place`;
-
-const settleStatement = `
-  WITH ended AS (SELECT * FROM jsonb_to_recordset($1) AS e("tenantId" text, reserved boolean, "cpuMillis" int, "memoryBytes" bigint))
-  UPDATE tenants SET
-    used_concurrent_runs = used_concurrent_runs - freed.runs,
-    used_cpu_millis = used_cpu_millis - freed.cpu,
-    used_memory_bytes = used_memory_bytes - freed.memory,
-    waiting_runs = waiting_runs - freed.waiting
-  FROM (SELECT "tenantId" AS id,
-               count(*) FILTER (WHERE reserved) AS runs,
-               coalesce(sum("cpuMillis") FILTER (WHERE reserved), 0) AS cpu,
-               coalesce(sum("memoryBytes") FILTER (WHERE reserved), 0) AS memory,
-               count(*) FILTER (WHERE NOT reserved) AS waiting
-        FROM ended GROUP BY "tenantId") AS freed
-  WHERE tenants.id = freed.id
-  RETURNING waiting_runs > 0 AS has_line`;
 
 /**
  * Writes the changes, settles the quota of the runs that ended (each once: their rows are locked and were not terminal before) and admits the next of
@@ -212,15 +204,6 @@ export async function writeChanges(client: pg.PoolClient, changes: readonly RunC
   );
 }
 
-async function settle(client: pg.PoolClient, ended: readonly LockedRun[], now: Date): Promise<string[]> {
-  if (ended.length === 0) return [];
-  const tenantIds = [...new Set(ended.map((run) => run.tenantId))];
-  if (tenantIds.length > 1) await lockTenants(client, tenantIds);
-  const records = ended.map(({ tenantId, reserved, cpuMillis, memoryBytes }) => ({ tenantId, reserved, cpuMillis, memoryBytes }));
-  const { rows } = await client.query<{ has_line: boolean }>({ name: 'settle', text: settleStatement, values: [JSON.stringify(records)] });
-  return rows.some((row) => row.has_line) ? admitWaiting(client, tenantIds, now) : [];
-}
-
 function changeRecord(change: RunChange): Record<string, unknown> {
   const { before } = change;
   return {
@@ -235,6 +218,7 @@ function changeRecord(change: RunChange): Record<string, unknown> {
     nodeId: before.nodeId,
     cpuMillis: before.cpuMillis,
     memoryBytes: before.memoryBytes,
+    diskBytes: before.diskBytes,
     failure: change.failure,
     startedAt: change.startedAt,
     finishedAt: change.finishedAt,
