@@ -17,6 +17,7 @@
 #include "layer/image-mount.h"
 #include "layer/overlay.h"
 #include "layer/pack.h"
+#include "layer/tar.h"
 #include "layer/unpack.h"
 #include "layer/walk.h"
 
@@ -183,6 +184,23 @@ static int do_pack(const struct arguments *a, struct rt_error *err)
 	return r;
 }
 
+static int count_archive(void *context, const struct byte_source *archive, struct rt_error *err)
+{
+	const struct layer_limits *limits = context;
+	struct tar_reader tar;
+	tar_open(&tar, archive, limits);
+	return tar_drain(&tar, err);
+}
+
+/* The same bytes once more, to be compared and kept nowhere. */
+static int do_verify(const struct arguments *a, struct rt_error *err)
+{
+	struct layer_limits limits = a->limits;
+	struct blob_facts blob;
+	int r = blob_run(&a->blob, count_archive, &limits, &blob, err);
+	return r < 0 ? r : print_layer(&blob, 0, 0, err);
+}
+
 static int do_mount(const struct arguments *a, struct rt_error *err)
 {
 	int r = required(a->overlay.target, "--target", err);
@@ -242,7 +260,7 @@ static const struct verb {
 	const char *name;
 	int (*run)(const struct arguments *, struct rt_error *);
 } verbs[] = {
-	{ "unpack", do_unpack }, { "pack", do_pack }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "remove", do_remove },
+	{ "unpack", do_unpack }, { "pack", do_pack }, { "verify", do_verify }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "remove", do_remove },
 };
 
 static const char *error_code(int code)
@@ -289,7 +307,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; r == 0 && argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
 		verb = strcmp(argv[1], verbs[i].name) == 0 ? &verbs[i] : verb;
 	if (r == 0 && !verb)
-		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|mount|unmount|measure|remove ...");
+		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|verify|mount|unmount|measure|remove ...");
 	if (r == 0)
 		r = verb->run(a, &err);
 	free(a);

@@ -77,7 +77,10 @@ export class Agent {
     });
     control.start();
     node.shipper.start();
-    log.info({ found: running.attempts.length, cgroupMode: node.host.cgroupMode, features }, 'the agent has started');
+    log.info(
+      { found: running.attempts.length, cgroupMode: node.host.cgroupMode, layers: node.layerForm, features },
+      'the agent has started',
+    );
     return new Agent(config, node, table, control, pages, release);
   }
 
@@ -113,7 +116,7 @@ async function takeUp(node: NodeServices, log: Logger): Promise<AttemptTable> {
 
 function peerOf(
   config: AgentConfig,
-  { host }: NodeServices,
+  { host, layerForm }: NodeServices,
   table: AttemptTable,
   images: RegistryImageSource,
   features: readonly string[],
@@ -127,7 +130,7 @@ function peerOf(
       cgroupMode: host.cgroupMode,
       cpuMillis: config.cpuMillis ?? host.cpuMillis,
       memoryBytes: config.memoryBytes ?? host.memoryBytes,
-      features: [...features],
+      features: [...features, `layers:${layerForm}`],
     },
     holds: () => table.holds(),
     changedLayers: () => {

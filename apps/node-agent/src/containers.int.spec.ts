@@ -243,8 +243,9 @@ describe.skipIf(missing !== null)(`containers of an agent${missing === null ? ''
     await round();
     expect(await (await node.agent?.fetch('/leftovers'))?.json()).toEqual([]);
     expect([...(await node.hostState())].filter((thing) => !before.state.has(thing))).toEqual([]);
-    // The lower of an image without layers, which the agent's first look at its machine made.
-    expect(await readdir(join(node.directory, 'agent/snapshots'))).toEqual(['.empty']);
+    // The lower of an image without layers and the place of layers' mounts, which the agent's first look at its machine made.
+    expect(await readdir(join(node.directory, 'agent/snapshots'))).toEqual(['.empty', '.layers']);
+    expect(await readdir(join(node.directory, 'agent/snapshots/.layers'))).toEqual([]);
     expect(await descriptors()).toBeLessThanOrEqual(before.descriptors + 3);
   });
 

@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { join } from 'node:path';
-import { ContentStore, OverlaySnapshotter } from '@berth/image';
+import { idRangeOfSlot } from '@berth/core';
+import { ContentStore, OverlaySnapshotter, probeLayerForm } from '@berth/image';
 import { SpawnShimLauncher } from '@berth/runtime';
 import type { Logger } from 'pino';
 import type { NodeServices } from './attempts/node-services.js';
@@ -35,7 +36,13 @@ export async function openNode(
   const seccomp = await loadSeccompProfile(config.nativeDir);
   const boot = bootId();
   const layerProgram = join(config.nativeDir, 'berth-layer');
-  const store = await ContentStore.open({ dir: join(config.directory, 'content'), berthLayerPath: layerProgram });
+  const snapshotter = new OverlaySnapshotter(join(config.directory, 'snapshots'), layerProgram);
+  const { base, count } = idRangeOfSlot(0);
+  const layers = await probeLayerForm(config.directory, layerProgram, snapshotter, { uidBase: base, uidCount: count });
+  if (layers.form === 'image') log.info({ layers: layers.form }, 'layers become EROFS images');
+  else
+    log.warn({ layers: layers.form, reason: layers.reason }, 'layers are unpacked into directories: this machine mounts no EROFS images');
+  const store = await ContentStore.open({ dir: join(config.directory, 'content'), berthLayerPath: layerProgram, form: layers.form });
   const spool = await ReportSpool.open(join(config.directory, 'reports.spool'), log);
   const shipper = new LogShipper({ url: config.url, credential, log, onShipped: (bytes) => metrics.logBytes.inc(bytes) });
   const metrics = new AgentMetrics({
@@ -68,7 +75,8 @@ export async function openNode(
     spool,
     shipper,
     images,
-    snapshotter: new OverlaySnapshotter(join(config.directory, 'snapshots'), layerProgram),
+    snapshotter,
+    layerForm: layers.form,
     launcher: new SpawnShimLauncher(join(config.nativeDir, 'berth-shim')),
     runtimes: nodeRuntimes(
       Object.assign(new Map(config.runtimes), { default: config.runtimeProgram }),

@@ -9,6 +9,7 @@ export {
   type RemovedContent,
 } from './content/content-store.js';
 export { DEFAULT_PULL_LIMITS, ImagePuller, type PullLimits, type PullOptions } from './content/image-puller.js';
+export type { LayerForm } from './content/layer-program.js';
 export { type ImageUsage, type LayeredImage, layerSharing, reachable, type StoreUsage } from './content/layer-sharing.js';
 export type { PulledImage, PulledLayer, PullProgress } from './content/pulled-image.js';
 export type { ImageConfig } from './image-config.js';
@@ -31,4 +32,5 @@ export {
 export { DEFAULT_REGISTRY_LIMITS, type RegistryLimits } from './registry/registry-limits.js';
 export type { RegistryEndpoint } from './registry/registry-transport.js';
 export { OverlaySnapshotter } from './snapshot/overlay-snapshotter.js';
+export { type ProbedForm, probeLayerForm } from './snapshot/probe-layer-form.js';
 export { type SnapshotIds, type SnapshotLayer, type SnapshotRecord, Snapshotter } from './snapshot/snapshotter.js';

@@ -1,5 +1,5 @@
 import type { OciSeccomp } from '@berth/core';
-import type { Snapshotter } from '@berth/image';
+import type { LayerForm, Snapshotter } from '@berth/image';
 import type { ShimLauncher } from '@berth/runtime';
 import type { HostFacts } from '../host/host-facts.js';
 import type { ImageSource } from '../images/image-source.js';
@@ -32,6 +32,8 @@ export interface NodeServices {
   readonly shipper: LogShipper;
   readonly images: ImageSource;
   readonly snapshotter: Snapshotter;
+  /** What layers become that are pulled from here on. */
+  readonly layerForm: LayerForm;
   readonly launcher: ShimLauncher;
   readonly runtimes: NodeRuntimes;
   readonly stopPage: StopPage;

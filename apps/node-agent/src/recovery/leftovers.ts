@@ -1,5 +1,5 @@
 import { readdir, readFile, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import { AttemptDirectory, listAttemptDirectories } from '../attempts/attempt-directory.js';
 import type { AttemptKey } from '../attempts/attempt-key.js';
@@ -31,9 +31,11 @@ export async function leftovers(node: NodeServices, agentDir: string, kept: Read
       (await containers.list()).filter((id) => !kept.has(id)),
     );
   }
+  // Layers are mounted once for all; those of snapshots that are themselves left are told by the snapshot.
+  const layers = new Set(await node.snapshotter.layerMounts());
   add(
     'mount',
-    mountsBelow(await readFile('/proc/self/mountinfo', 'utf8'), agentDir).filter((path) => !keeps(kept, path)),
+    mountsBelow(await readFile('/proc/self/mountinfo', 'utf8'), agentDir).filter((path) => !keeps(kept, path) && !layers.has(path)),
   );
   add(
     'snapshot',
@@ -48,11 +50,11 @@ export async function leftovers(node: NodeServices, agentDir: string, kept: Read
     [...(await node.slots.held())].filter(([, holder]) => !kept.has(holder)).map(([slot]) => slot),
   );
   add('link', await strayLinks(node));
-  add('loopDevice', await loopDevicesOf(agentDir));
+  add('loopDevice', await loopDevicesOf(agentDir, new Set([...layers].map((path) => basename(path)))));
   return found;
 }
 
-/** Removes what `leftovers` lists but for mounts outside of snapshots and loop devices, which Berth makes none of: in the order in which things rest on each other. */
+/** Removes what `leftovers` lists but for mounts outside of snapshots and loop devices, which go with them: in the order in which things rest on each other. */
 export async function removeLeftovers(node: NodeServices, kept: ReadonlySet<AttemptKey>, log: Logger): Promise<void> {
   for (const [directory, pids] of await findShims(node.paths.containers)) {
     if (keeps(kept, directory)) continue;
@@ -123,11 +125,12 @@ async function strayLinks({ egress, slots }: NodeServices): Promise<readonly str
   return [...links].filter(([slot]) => !held.has(slot)).map(([, name]) => name);
 }
 
-async function loopDevicesOf(folder: string): Promise<readonly string[]> {
+/** Loop devices on files below a folder, but for the images of the layers in `used` (hexadecimal): kernels before 6.12 mount those by no other way. */
+async function loopDevicesOf(folder: string, used: ReadonlySet<string>): Promise<readonly string[]> {
   const found = [];
   for (const name of await readdir('/sys/block').catch(() => [])) {
     const file = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '');
-    if (file.startsWith(`${folder}/`)) found.push(`/dev/${name}`);
+    if (file.startsWith(`${folder}/`) && !file.split('/').some((part) => used.has(part.trim()))) found.push(`/dev/${name}`);
   }
   return found;
 }

@@ -4,7 +4,7 @@ import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/p
 import { join } from 'node:path';
 import { isValidDigest } from '@berth/core';
 import { parseImageConfig } from '../image-config.js';
-import { LayerProgram } from './layer-program.js';
+import { type LayerForm, LayerProgram } from './layer-program.js';
 import { layerSharing, reachable, type StoreUsage } from './layer-sharing.js';
 import type { PulledImage } from './pulled-image.js';
 
@@ -14,7 +14,7 @@ export interface ContentSource {
   readonly digest: string;
 }
 
-/** What is known of an unpacked layer; kept beside it as layer.json. */
+/** What is known of a layer; kept beside it as layer.json. */
 export interface LayerRecord {
   readonly diffId: string;
   /** Disk space. */
@@ -22,6 +22,8 @@ export interface LayerRecord {
   readonly entries: number;
   /** Length of the uncompressed archive. */
   readonly archiveBytes: number;
+  /** A layer of an older store, which says nothing, is a directory. */
+  readonly form?: LayerForm | undefined;
   readonly sources: readonly ContentSource[];
 }
 
@@ -40,6 +42,8 @@ export interface ContentStoreOptions {
   /** Made when missing, for this process alone (0700): set-id files of the layers must not be in other users' reach. */
   readonly dir: string;
   readonly berthLayerPath: string;
+  /** What layers become that are not here yet; `image` where it is silent. `probeLayerForm` tells what this machine can mount. */
+  readonly form?: LayerForm | undefined;
 }
 
 export interface RemovedContent {
@@ -48,6 +52,7 @@ export interface RemovedContent {
   readonly bytes: number;
 }
 
+const nameOf: Readonly<Record<LayerForm, string>> = { image: 'image.erofs', directory: 'fs' };
 const hexOf = (digest: string): string => digest.slice('sha256:'.length);
 
 async function syncPath(path: string): Promise<void> {
@@ -67,9 +72,10 @@ async function writeDurably(dir: string, name: string, text: string): Promise<vo
 }
 
 /**
- * Verified images and their unpacked layers on one machine's disk, owned by one process.
+ * Verified images and their layers on one machine's disk, owned by one process.
  *
- *     layers/HEX/fs           the tree of the layer whose diff id is sha256:HEX
+ *     layers/HEX/image.erofs  the image of the layer whose diff id is sha256:HEX,
+ *     layers/HEX/fs           or its tree
  *     layers/HEX/layer.json   a LayerRecord
  *     images/HEX.json         an ImageRecord
  *     tmp/                    what is being made or removed; emptied when the store is opened
@@ -79,6 +85,7 @@ async function writeDurably(dir: string, name: string, text: string): Promise<vo
 export class ContentStore {
   readonly #dir: string;
   readonly #program: LayerProgram;
+  readonly #form: LayerForm;
   readonly #layers = new Map<string, LayerRecord>();
   readonly #images = new Map<string, ImageRecord>();
   readonly #pins = new Map<string, number>();
@@ -86,6 +93,7 @@ export class ContentStore {
   private constructor(options: ContentStoreOptions) {
     this.#dir = options.dir;
     this.#program = new LayerProgram(options.berthLayerPath);
+    this.#form = options.form ?? 'image';
   }
 
   static async open(options: ContentStoreOptions): Promise<ContentStore> {
@@ -103,7 +111,8 @@ export class ContentStore {
     if (!record || !this.hasAll(digest)) return undefined;
     const layers = record.layers.map((layer) => ({
       ...layer,
-      dir: this.layerDir(layer.diffId),
+      path: this.layerPath(layer.diffId),
+      form: this.#formOf(layer.diffId),
       bytes: this.#layers.get(layer.diffId)?.bytes ?? 0,
     }));
     return { digest, manifestDigest: record.manifestDigest, config: parseImageConfig(Buffer.from(record.config)), layers };
@@ -127,8 +136,13 @@ export class ContentStore {
     return [...this.#layers.keys()];
   }
 
-  layerDir(diffId: string): string {
-    return join(this.#dir, 'layers', hexOf(diffId), 'fs');
+  /** Where a layer's image or tree stands. */
+  layerPath(diffId: string): string {
+    return join(this.#dir, 'layers', hexOf(diffId), nameOf[this.#formOf(diffId)]);
+  }
+
+  #formOf(diffId: string): LayerForm {
+    return this.#layers.get(diffId)?.form ?? 'directory';
   }
 
   /** Keeps images (by digest) and layers (by diff id), there or yet to come, from `removeUnused` until the returned function is called. */
@@ -143,13 +157,18 @@ export class ContentStore {
     };
   }
 
-  /** Adds a layer: `fill` puts its verified tree into the directory that it is given, on disk when it returns. Nothing of it remains when it throws. */
-  async addLayer(diffId: string, fill: (program: LayerProgram, dir: string) => Promise<Omit<LayerRecord, 'diffId'>>): Promise<LayerRecord> {
+  /** Adds a layer: `make` makes it, verified, at the path that it is given, on disk when it returns. Nothing of it remains when it throws. */
+  async addLayer(
+    diffId: string,
+    make: (program: LayerProgram, form: LayerForm, path: string) => Promise<Omit<LayerRecord, 'diffId' | 'form'>>,
+  ): Promise<LayerRecord> {
     const temporary = join(this.#dir, 'tmp', randomBytes(12).toString('hex'));
+    const form = this.#form;
     try {
       await mkdir(temporary, { mode: 0o700 });
-      await mkdir(join(temporary, 'fs'), { mode: 0o755 });
-      const record: LayerRecord = { diffId, ...(await fill(this.#program, join(temporary, 'fs'))) };
+      const path = join(temporary, nameOf[form]);
+      if (form === 'directory') await mkdir(path, { mode: 0o755 });
+      const record: LayerRecord = { diffId, form, ...(await make(this.#program, form, path)) };
       await writeDurably(temporary, 'layer.json', JSON.stringify(record));
       await rename(temporary, join(this.#dir, 'layers', hexOf(diffId)));
       await syncPath(join(this.#dir, 'layers'));
@@ -159,6 +178,11 @@ export class ContentStore {
       await this.#program.remove(temporary);
       throw error;
     }
+  }
+
+  /** Compares a blob's bytes with both digests of a layer that is here; see `LayerProgram.verify`. */
+  verify(...[blob, archiveBytesMax, chunks]: Parameters<LayerProgram['verify']>): Promise<void> {
+    return this.#program.verify(blob, archiveBytesMax, chunks);
   }
 
   /** Notes that a registry has proved to hold a layer's bytes. */

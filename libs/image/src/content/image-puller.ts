@@ -2,10 +2,10 @@ import { parseImageReference } from '@berth/core';
 import { ImageError } from '../image-error.js';
 import type { Platform } from '../platform.js';
 import type { Descriptor } from '../registry/manifest.js';
+import { type LayerCompression, layerCompression } from '../registry/media-types.js';
 import type { ImageReference, RegistryClient } from '../registry/registry-client.js';
 import { ContentStore, hasSource, type ImageRecord, type LayerRecord } from './content-store.js';
 import type { UnpackLimits } from './layer-program.js';
-import { decompressLayer, discardingSink } from './layer-stream.js';
 import type { PulledImage, PullProgress } from './pulled-image.js';
 import { SingleFlight } from './single-flight.js';
 
@@ -170,26 +170,11 @@ export class ImagePuller {
   }
 
   async #fetchLayer(pull: Pull, { blob, diffId }: LayerToPull, signal: AbortSignal): Promise<LayerRecord> {
-    return this.#store.addLayer(diffId, async (program, dir) => {
-      const unpacking = program.unpack(dir, this.#limits);
-      unpacking.done.catch(() => {});
-      try {
-        const chunks = pull.metered(pull.client.openBlob(pull.reference, blob, { signal }), blob);
-        const archiveBytes = await decompressLayer(
-          chunks,
-          { mediaType: blob.mediaType, diffId },
-          unpacking.archive,
-          Number.MAX_SAFE_INTEGER,
-        );
-        const unpacked = await unpacking.done;
-        return { ...unpacked, archiveBytes, sources: [{ registry: pull.reference.registry, digest: blob.digest }] };
-      } catch (error) {
-        // A broken pipe is but the program's refusal seen from this side.
-        if ((error as NodeJS.ErrnoException).code === 'EPIPE' || isPrematureClose(error)) await unpacking.done;
-        unpacking.kill();
-        await unpacking.done.catch(() => {});
-        throw error;
-      }
+    const layer = { digest: blob.digest, diffId, compression: compressionOf(blob) };
+    return this.#store.addLayer(diffId, async (program, form, path) => {
+      const chunks = pull.metered(pull.client.openBlob(pull.reference, blob, { signal, hashed: 'byConsumer' }), blob);
+      const made = await program.make(form, path, layer, this.#limits, chunks);
+      return { ...made, sources: [{ registry: pull.reference.registry, digest: blob.digest }] };
     });
   }
 
@@ -200,13 +185,17 @@ export class ImagePuller {
       if (await pull.client.hasBlob(pull.reference, blob.digest, { signal: pull.signal })) return;
       throw new ImageError('imageNotFound', `${pull.reference.registry}/${pull.reference.repository} has no layer ${blob.digest}`);
     }
-    const chunks = pull.metered(pull.client.openBlob(pull.reference, blob, { signal: pull.signal }), blob);
-    await decompressLayer(chunks, { mediaType: blob.mediaType, diffId }, discardingSink(), known.archiveBytes);
+    const chunks = pull.metered(pull.client.openBlob(pull.reference, blob, { signal: pull.signal, hashed: 'byConsumer' }), blob);
+    await this.#store.verify({ digest: blob.digest, diffId, compression: compressionOf(blob) }, known.archiveBytes, chunks);
     await this.#store.addLayerSource(diffId, source);
   }
 }
 
-const isPrematureClose = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE';
+function compressionOf({ mediaType }: Descriptor): LayerCompression {
+  const compression = layerCompression(mediaType);
+  if (compression === undefined) throw new ImageError('unsupportedMediaType', `layers of type ${mediaType} cannot be read here`);
+  return compression;
+}
 
 /**
  * Runs the work that `begin` gives on all items, so many at a time. The first failure aborts the signal of the others and is thrown when all have

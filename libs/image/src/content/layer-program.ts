@@ -1,6 +1,8 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { ImageError } from '../image-error.js';
+import type { LayerCompression } from '../registry/media-types.js';
 
 export interface UnpackLimits {
   /** Bytes of a layer's files together. */
@@ -8,12 +10,32 @@ export interface UnpackLimits {
   readonly layerEntriesMax: number;
 }
 
+/**
+ * What a layer is on disk: `image`, one EROFS file that the kernel mounts; or `directory`, the tree itself, for hosts whose kernel mounts no such file.
+ */
+export type LayerForm = 'image' | 'directory';
+
+/** A layer's blob as its manifest describes it. */
+export interface LayerBlob {
+  readonly digest: string;
+  readonly diffId: string;
+  readonly compression: LayerCompression;
+}
+
+export interface MadeLayer {
+  /** Disk space. */
+  readonly bytes: number;
+  readonly entries: number;
+  /** Length of the uncompressed archive. */
+  readonly archiveBytes: number;
+}
+
 export interface OverlayMount {
   readonly target: string;
   readonly upper: string;
   readonly work: string;
-  /** Topmost first. */
-  readonly lowers: readonly string[];
+  /** Topmost first: a tree, or where an image is to be mounted. */
+  readonly lowers: readonly { readonly dir: string; readonly image?: string | undefined }[];
   readonly ids?: { readonly uidBase: number; readonly uidCount: number } | undefined;
 }
 
@@ -35,29 +57,40 @@ function parseAnswer(text: string): Record<string, unknown> {
   }
 }
 
+const refusals: readonly unknown[] = ['layerRejected', 'tooLarge', 'digestMismatch'] satisfies ImageError['code'][];
+
 /**
- * The native program `berth-layer` (docs/contracts.md). A layer's fault is an `ImageError` (`layerRejected`, `tooLarge`); anything else that it
- * reports is the machine's, a plain `Error`.
+ * The native program `berth-layer` (docs/contracts.md). A layer's fault is an `ImageError` (`layerRejected`, `tooLarge`, `digestMismatch`); anything else
+ * that it reports is the machine's, a plain `Error`.
  */
 export class LayerProgram {
   constructor(readonly path: string) {}
 
-  /** An unpacking in progress: the archive goes into `archive`, and `done` settles when the program has ended. */
-  unpack(dir: string, limits: UnpackLimits): { archive: Writable; done: Promise<{ bytes: number; entries: number }>; kill(): void } {
-    const args = ['--dir', dir, '--max-bytes', String(limits.layerBytesMax), '--max-entries', String(limits.layerEntriesMax)];
-    const child = this.#spawn('unpack', args);
-    const done = this.#finish(child, 'unpack').then((answer) => ({ bytes: Number(answer.bytes), entries: Number(answer.entries) }));
-    return { archive: child.stdin, done, kill: () => child.kill('SIGKILL') };
+  /**
+   * Makes a layer of its blob: at `path`, a file that is not there yet or an empty directory. On disk when it returns. The program judges the bytes by
+   * both digests, the blob's before all else. Throws what `chunks` throws, too; of a directory, what was made then is the caller's to remove.
+   */
+  async make(form: LayerForm, path: string, blob: LayerBlob, limits: UnpackLimits, chunks: AsyncIterable<Buffer>): Promise<MadeLayer> {
+    const [verb, option] = form === 'image' ? ['pack', '--image'] : ['unpack', '--dir'];
+    const bounds = ['--max-bytes', String(limits.layerBytesMax), '--max-entries', String(limits.layerEntriesMax)];
+    return this.#read(verb as string, [option as string, path, ...bounds, ...blobArguments(blob)], chunks);
+  }
+
+  /** Reads a blob to its end and compares both its digests; keeps nothing of it. `tooLarge` for an archive of more than `archiveBytesMax`. */
+  async verify(blob: LayerBlob, archiveBytesMax: number, chunks: AsyncIterable<Buffer>): Promise<void> {
+    await this.#read('verify', ['--max-bytes', String(archiveBytesMax), ...blobArguments(blob)], chunks);
   }
 
   async mount({ target, upper, work, lowers, ids }: OverlayMount): Promise<void> {
-    const args = ['--target', target, '--upper', upper, '--work', work, ...lowers.flatMap((lower) => ['--lower', lower])];
+    const stacked = lowers.flatMap(({ dir, image }) => [...(image === undefined ? [] : ['--image', image]), '--lower', dir]);
+    const args = ['--target', target, '--upper', upper, '--work', work, ...stacked];
     if (ids) args.push('--map', `0:${ids.uidBase}:${ids.uidCount}`);
     await this.#run('mount', args);
   }
 
-  async unmount(target: string): Promise<void> {
-    await this.#run('unmount', ['--target', target]);
+  /** Detaches an overlay, and layers' images at the directories where `mount` mounted them. */
+  async unmount(target: string, images: readonly string[] = []): Promise<void> {
+    await this.#run('unmount', ['--target', target, ...images.flatMap((dir) => ['--lower', dir])]);
   }
 
   /** Disk space of a tree; throws when there is none. */
@@ -69,6 +102,25 @@ export class LayerProgram {
   /** Removes a tree whatever its depth and names. A missing one is no error. */
   async remove(dir: string): Promise<void> {
     await this.#run('remove', ['--dir', dir]);
+  }
+
+  async #read(verb: string, args: string[], chunks: AsyncIterable<Buffer>): Promise<MadeLayer> {
+    const child = this.#spawn(verb, args);
+    const ended = this.#finish(child, verb);
+    ended.catch(() => {});
+    try {
+      for await (const chunk of chunks) {
+        if (child.stdin.destroyed) break;
+        if (!child.stdin.write(chunk)) await Promise.race([once(child.stdin, 'drain').catch(() => {}), ended.catch(() => {})]);
+      }
+      child.stdin.end();
+      const { bytes, entries, archiveBytes } = await ended;
+      return { bytes: Number(bytes), entries: Number(entries), archiveBytes: Number(archiveBytes) };
+    } catch (error) {
+      child.kill('SIGKILL');
+      await ended.catch(() => {});
+      throw error;
+    }
   }
 
   async #run(verb: string, args: string[]): Promise<Record<string, unknown>> {
@@ -93,7 +145,16 @@ export class LayerProgram {
     const answer = parseAnswer(stdout);
     if (status === '0') return answer;
     const message = typeof answer.message === 'string' ? answer.message : `ended with ${status} ${stderr.trim().slice(0, 500)}`;
-    if (answer.error === 'layerRejected' || answer.error === 'tooLarge') throw new ImageError(answer.error, message);
+    if (refusals.includes(answer.error)) throw new ImageError(answer.error as ImageError['code'], message);
     throw new Error(`berth-layer ${verb}: ${message}`);
   }
 }
+
+const blobArguments = ({ digest, diffId, compression }: LayerBlob): string[] => [
+  '--compression',
+  compression,
+  '--blob',
+  digest,
+  '--diff-id',
+  diffId,
+];

@@ -1,14 +1,16 @@
 import type { ImageConfig } from '../image-config.js';
+import type { LayerForm } from './layer-program.js';
 
-/** One layer, unpacked on this machine. Immutable and shared by every image that names it. */
+/** One layer, whole on this machine. Immutable and shared by every image that names it. */
 export interface PulledLayer {
   /** Digest of the blob as the registry serves it. */
   readonly digest: string;
   /** Digest of the uncompressed archive; the layer's identity on disk. */
   readonly diffId: string;
-  /** Absolute path of the unpacked tree, with whiteouts in overlay's form. */
-  readonly dir: string;
-  /** Disk space that the tree occupies. */
+  /** Absolute path of its image or its tree, with whiteouts in overlay's form. */
+  readonly path: string;
+  readonly form: LayerForm;
+  /** Disk space that it occupies. */
   readonly bytes: number;
 }
 

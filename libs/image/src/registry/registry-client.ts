@@ -42,6 +42,11 @@ export interface OperationOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface BlobOptions extends OperationOptions {
+  /** Who compares the bytes with the digest; `here` where it is silent. A consumer that does must do it before it believes any of them. */
+  readonly hashed?: 'here' | 'byConsumer';
+}
+
 /** A manifest or an index, its bytes verified against its digest. */
 export interface FetchedManifest {
   readonly digest: string;
@@ -144,7 +149,7 @@ export class RegistryClient {
    * Streams a blob and verifies size and digest on the way: the last chunk is followed by `digestMismatch` when they were wrong. A connection that breaks is
    * taken up where it stopped. No request is made before the first chunk is asked for.
    */
-  openBlob(repository: RepositoryReference, blob: Descriptor, options: OperationOptions = {}): AsyncGenerator<Buffer> {
+  openBlob(repository: RepositoryReference, blob: Descriptor, options: BlobOptions = {}): AsyncGenerator<Buffer> {
     if (blob.size > this.limits.blobBytesMax) throw new ImageError('tooLarge', `${blob.digest} has ${blob.size} bytes`);
     const headers = { accept: '*/*', 'accept-encoding': 'identity' };
     const open = (offset: number) =>
@@ -154,7 +159,7 @@ export class RegistryClient {
         offset > 0 ? { ...headers, range: `bytes=${offset}-${blob.size - 1}` } : headers,
         options.signal,
       );
-    return readBlob(open, blob, this.limits);
+    return readBlob(open, blob, this.limits, options.hashed !== 'byConsumer');
   }
 
   /** A whole blob of at most `maxBytes`, verified. */

@@ -1,21 +1,25 @@
 import { chmod, chown, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LayerProgram } from '../content/layer-program.js';
+import { LayerMounts } from './layer-mounts.js';
 import { type SnapshotIds, type SnapshotLayer, type SnapshotRecord, Snapshotter } from './snapshotter.js';
 
 interface StoredSnapshot {
   readonly layers: readonly string[];
   readonly ids: SnapshotIds | null;
+  /** Those of the layers that are images, and so mounted. */
+  readonly images?: readonly string[];
 }
 
 const KEY = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
 /**
- * Snapshots as overlay mounts over plain directories.
+ * Snapshots as overlay mounts over layers of either form; images are mounted once for all snapshots that stand on them.
  *
  *     DIR/KEY/snapshot.json   its layers and ids
  *     DIR/KEY/upper, work     the writable layer
  *     DIR/KEY/rootfs          where it is mounted
+ *     DIR/.layers/HEX         where the image of the layer sha256:HEX is mounted
  *     DIR/.empty              the one lower of an image without layers
  *     DIR/.removing-KEY       one whose removal a crash may have cut short
  */
@@ -24,6 +28,7 @@ export class OverlaySnapshotter extends Snapshotter {
   readonly #program: LayerProgram;
   // One operation per key at a time: a removal and a preparation that cross would leave a mount without a record.
   readonly #busy = new Map<string, Promise<unknown>>();
+  #layers: Promise<LayerMounts> | undefined;
   #opened: Promise<void> | undefined;
 
   /** `dir` is made when missing, for this process alone. */
@@ -36,7 +41,12 @@ export class OverlaySnapshotter extends Snapshotter {
   override prepare(key: string, layers: readonly SnapshotLayer[], ids?: SnapshotIds): Promise<{ rootfs: string }> {
     return this.#alone(key, async () => {
       const rootfs = join(this.#dir, key, 'rootfs');
-      const wanted: StoredSnapshot = { layers: layers.map(({ diffId }) => diffId), ids: ids ?? null };
+      const images = layers.filter(({ form }) => form === 'image').map(({ diffId }) => diffId);
+      const wanted: StoredSnapshot = {
+        layers: layers.map(({ diffId }) => diffId),
+        ids: ids ?? null,
+        ...(images.length > 0 ? { images } : {}),
+      };
       const found = await this.#read(key);
       if (found && (await isMountPoint(rootfs)) && JSON.stringify(found) === JSON.stringify(wanted)) return { rootfs };
       await this.#discard(key);
@@ -66,6 +76,10 @@ export class OverlaySnapshotter extends Snapshotter {
     );
   }
 
+  override async layerMounts(): Promise<readonly string[]> {
+    return (await this.#mounts()).held();
+  }
+
   override async usage(key: string): Promise<{ bytes: number; inodes: number }> {
     assertKey(key);
     const upper = join(this.#dir, key, 'upper');
@@ -82,12 +96,17 @@ export class OverlaySnapshotter extends Snapshotter {
     await this.#openTo(this.#dir);
     for (const part of ['upper', 'work', 'rootfs']) await mkdir(join(own, part), { mode: 0o755 });
     await writeFile(join(own, 'snapshot.json'), JSON.stringify(record), { mode: 0o600 });
+    const mounts = await this.#mounts();
+    mounts.hold(key, record.images ?? []);
     // A layer that occurs twice shows nothing from its lower place, and overlayfs refuses it.
-    const lowers = [...new Set(layers.map(({ dir }) => dir).reverse())];
+    const distinct = new Map([...layers].reverse().map((layer) => [layer.diffId, layer]));
+    const lowers: { dir: string; image?: string }[] = [...distinct.values()].map(({ diffId, path, form }) =>
+      form === 'image' ? { dir: mounts.pathOf(diffId), image: path } : { dir: path },
+    );
     if (lowers.length === 0) {
       const empty = join(this.#dir, '.empty');
       await mkdir(empty, { recursive: true, mode: 0o755 });
-      lowers.push(empty);
+      lowers.push({ dir: empty });
     }
     await this.#program.mount({ target: join(own, 'rootfs'), upper: join(own, 'upper'), work: join(own, 'work'), lowers, ids });
   }
@@ -103,10 +122,29 @@ export class OverlaySnapshotter extends Snapshotter {
     const own = join(this.#dir, key);
     const removing = join(this.#dir, `.removing-${key}`);
     await this.#program.remove(removing);
+    const mounts = await this.#mounts();
     if (!(await exists(own))) return;
-    await this.#program.unmount(join(own, 'rootfs'));
+    await this.#program.unmount(join(own, 'rootfs'), mounts.drop(key));
     await rename(own, removing);
     await this.#program.remove(removing);
+  }
+
+  /** Who stands on what, found on disk the first time; mounts that a crash left without a snapshot go away then. */
+  #mounts(): Promise<LayerMounts> {
+    this.#layers ??= (async () => {
+      const mounts = new LayerMounts(join(this.#dir, '.layers'));
+      await mkdir(mounts.dir, { recursive: true, mode: 0o700 });
+      for (const { key } of await this.list()) mounts.hold(key, (await this.#read(key))?.images ?? []);
+      const held = new Set(mounts.held());
+      const stray = (await readdir(mounts.dir)).map((name) => join(mounts.dir, name)).filter((path) => !held.has(path));
+      // Of no overlay's: nothing is ever mounted at the directory that holds them.
+      if (stray.length > 0) await this.#program.unmount(mounts.dir, stray);
+      return mounts;
+    })();
+    this.#layers.catch(() => {
+      this.#layers = undefined;
+    });
+    return this.#layers;
   }
 
   async #read(key: string): Promise<StoredSnapshot | undefined> {

@@ -185,6 +185,39 @@ export function snapshotterSuite(name: string, open_: () => Promise<SnapshotterF
       await expect(fixture.snapshotter.remove('one')).resolves.toBeUndefined();
     });
 
+    it('mounts each layer once for all who stand on it, and no longer than anybody does', async () => {
+      const upper = await fixture.layer([file('above')]);
+      const mountsOf = async (layers: readonly SnapshotLayer[]) => {
+        const held = await fixture.snapshotter.layerMounts();
+        for (const path of held) expect(await mountedUnder(path)).toHaveLength(1);
+        expect(held).toHaveLength(layers.filter(({ form }) => form === 'image').length);
+        return held;
+      };
+      expect(await mountsOf([])).toEqual([]);
+      await fixture.snapshotter.prepare('one', [base, upper], IDS);
+      const [first] = await mountsOf([base, upper]);
+      await Promise.all(['two', 'three'].map((key) => fixture.snapshotter.prepare(key, [base], { ...IDS, uidBase: 3_000_000 })));
+      await mountsOf([base, upper]);
+      await fixture.snapshotter.remove('one');
+      await mountsOf([base]);
+      const again = fixture.reopen();
+      expect(await again.layerMounts()).toEqual(await fixture.snapshotter.layerMounts());
+      await Promise.all(['two', 'three'].map((key) => again.remove(key)));
+      expect(await again.layerMounts()).toEqual([]);
+      if (first !== undefined) expect(await mountedUnder(first)).toEqual([]);
+      expect(await fixture.leftovers()).toEqual([]);
+    });
+
+    it('takes down layers’ mounts that a crash left to nobody', async () => {
+      const { rootfs } = await fixture.snapshotter.prepare('one', [base]);
+      const held = await fixture.snapshotter.layerMounts();
+      execFileSync('umount', [rootfs]);
+      execFileSync('rm', ['-r', join(rootfs, '..')]);
+      expect(await fixture.reopen().layerMounts()).toEqual([]);
+      for (const path of held) expect(await mountedUnder(path)).toEqual([]);
+      expect(await fixture.leftovers()).toEqual([]);
+    });
+
     it('removes a snapshot that is still in use', async () => {
       const { rootfs } = await fixture.snapshotter.prepare('one', [base]);
       const held = await open(join(rootfs, 'etc/config'), 'r');
@@ -194,7 +227,7 @@ export function snapshotterSuite(name: string, open_: () => Promise<SnapshotterF
     });
 
     it('leaves nothing when it cannot prepare', async () => {
-      await expect(fixture.snapshotter.prepare('one', [{ diffId: base.diffId, dir: '/nonexistent' }], IDS)).rejects.toThrow();
+      await expect(fixture.snapshotter.prepare('one', [{ ...base, path: '/nonexistent' }], IDS)).rejects.toThrow();
       expect(await fixture.leftovers()).toEqual([]);
       expect(await fixture.snapshotter.list()).toEqual([]);
     });

@@ -1,8 +1,11 @@
+import type { LayerForm } from '../content/layer-program.js';
+
 /** A layer as a snapshotter needs it; a `PulledLayer` is one. */
 export interface SnapshotLayer {
   readonly diffId: string;
-  /** Absolute path of the unpacked tree. */
-  readonly dir: string;
+  /** Absolute path of its image or its tree. */
+  readonly path: string;
+  readonly form: LayerForm;
 }
 
 /** The range of host ids that stand for the container's ids 0 to `uidCount - 1`; groups likewise. */
@@ -42,6 +45,9 @@ export abstract class Snapshotter {
 
   /** All snapshots, mounted or not, in the order of their keys. */
   abstract list(): Promise<readonly SnapshotRecord[]>;
+
+  /** Where layers are mounted that snapshots stand on, each once for all of them: absolute paths, none when there is no snapshot. */
+  abstract layerMounts(): Promise<readonly string[]>;
 
   /** Disk space of one snapshot's writable layer. Zeros for a missing key. */
   abstract usage(key: string): Promise<{ bytes: number; inodes: number }>;
