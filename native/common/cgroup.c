@@ -147,6 +147,16 @@ static int read_v2_controllers(struct cg_layout *l, struct rt_error *err)
 	return 0;
 }
 
+void cg_keep_v2(struct cg_layout *l, bool v2)
+{
+	struct cg_hierarchy kept = { .v2 = false };
+	if (v2 && l->unified >= 0)
+		kept = l->hierarchies[l->unified];
+	layout_reset(l);
+	if (kept.v2)
+		add_hierarchy(l, kept.mount, kept.controllers, true);
+}
+
 int cg_detect(struct cg_layout *layout, struct rt_error *err)
 {
 	/* A machine on pure v2 is told by one statfs; only others pay for reading every mount. */

@@ -42,6 +42,9 @@ must_check int cg_detect(struct cg_layout *layout, struct rt_error *err);
 /* The part of cg_detect that reads the text of /proc/self/mountinfo; v2's controllers are left empty. First mount of a hierarchy wins. */
 void cg_parse_mountinfo(const char *text, struct cg_layout *layout);
 
+/* Takes all v1 hierarchies out of the layout, and the v2 one too unless `v2`. */
+void cg_keep_v2(struct cg_layout *layout, bool v2);
+
 /* CG_BITs of a list of controllers as cgroup.controllers has it. */
 unsigned cg_parse_controllers(const char *list);
 

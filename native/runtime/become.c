@@ -27,9 +27,9 @@ int become_reset_signals(struct rt_error *err)
 
 int become_root(const struct config *c, struct rt_error *err)
 {
-	if (!ns_has(c, NS_USER) && !c->ns.path[NS_USER])
+	if (c->ns.entered || (!ns_has(c, NS_USER) && !c->ns.path[NS_USER]))
 		return 0;
-	if (syscall(SYS_setgroups, 0, NULL) < 0)
+	if (!c->process.keep_groups && syscall(SYS_setgroups, 0, NULL) < 0)
 		return rt_fail_errno(err, "drop supplementary groups");
 	if (ns_host_id(&c->gid_maps, 0) >= 0 && syscall(SYS_setresgid, 0, 0, 0) < 0)
 		return rt_fail_errno(err, "become the user namespace's root group");
@@ -75,7 +75,7 @@ static int set_user(const struct process_spec *p, struct rt_error *err)
 {
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return rt_fail_errno(err, "keep capabilities");
-	if (syscall(SYS_setgroups, p->group_count, p->groups) < 0)
+	if (!p->keep_groups && syscall(SYS_setgroups, p->group_count, p->groups) < 0)
 		return rt_fail_errno(err, "set supplementary groups");
 	if (syscall(SYS_setresgid, p->gid, p->gid, p->gid) < 0)
 		return rt_fail_errno(err, "become group %u", p->gid);

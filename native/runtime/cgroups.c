@@ -11,6 +11,7 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/limits.h"
+#include "runtime/rootless.h"
 
 static int join(char *out, const char *dir, const char *file)
 {
@@ -37,6 +38,9 @@ static int enable_in(const char *dir, unsigned controllers)
 		return r;
 	char have[512] = "";
 	cleanup_fd int fd = open(path, O_RDWR | O_CLOEXEC);
+	/* Above what is delegated to an ordinary user. */
+	if (fd < 0 && (errno == EACCES || errno == EROFS))
+		return 0;
 	if (fd < 0 || read(fd, have, sizeof have - 1) < 0)
 		return -errno;
 	for (int c = 0; c < CG_CONTROLLERS; c++) {
@@ -181,8 +185,16 @@ int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *e
 {
 	g->v2_fd = -1;
 	int r = cg_detect(&g->layout, err);
-	if (r < 0 || (r = limits_check(&g->layout, &c->resources, err)) < 0)
+	if (r < 0)
 		return r;
+	/* Only v2 can be delegated to an ordinary user. */
+	if (!*g->path || rootless_is())
+		cg_keep_v2(&g->layout, *g->path);
+	if ((r = limits_check(&g->layout, &c->resources, err)) < 0) {
+		if (!*g->path)
+			rt_prefix(err, "no cgroup is delegated to this user");
+		return r;
+	}
 	for (int i = 0; r == 0 && i < g->layout.count; i++)
 		r = create_in(g, &g->layout.hierarchies[i], c, err);
 	/* A busy cgroup belongs to somebody else. */

@@ -12,7 +12,7 @@
 
 struct cgroups {
 	struct cg_layout layout;
-	const char *path; /* relative to the root of each hierarchy */
+	const char *path; /* relative to the root of each hierarchy; empty: in no cgroup of its own */
 	int v2_fd;        /* the cgroup's directory on the v2 hierarchy, for CLONE_INTO_CGROUP; -1 */
 };
 

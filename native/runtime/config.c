@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include "common/fs.h"
 #include "common/scope.h"
@@ -186,10 +187,13 @@ static int check_version(struct config *c, const struct json *root, struct rt_er
 	return 0;
 }
 
-static int check_whole(const struct config *c, struct rt_error *err)
+static int check_whole(struct config *c, struct rt_error *err)
 {
 	if (c->resources.memory_swap > 0 && c->resources.memory_limit == LIMIT_UNSET)
 		return rt_fail(err, EINVAL, "config.json: memory.swap needs memory.limit");
+	c->process.keep_groups = geteuid() != 0 && c->gid_maps.count == 1 && c->gid_maps.at[0].count == 1;
+	if (c->process.keep_groups && c->process.group_count)
+		return rt_fail(err, ENOTSUP, "config.json: additionalGids need gidMappings of more than the user's own group");
 	if ((c->hostname || c->domainname) && !ns_has(c, NS_UTS))
 		return rt_fail(err, EINVAL, "config.json: hostname needs a new uts namespace");
 	if (!ns_has(c, NS_MOUNT))

@@ -29,6 +29,7 @@ enum ns_kind { NS_USER, NS_PID, NS_NET, NS_MOUNT, NS_IPC, NS_UTS, NS_CGROUP, NS_
 struct namespaces {
 	unsigned create;             /* 1 << ns_kind: made for this container */
 	const char *path[NS_KINDS];  /* joined instead; NULL: created, or the runtime's own */
+	bool entered;                /* an ordinary user's runtime is in the user namespace already; see rootless.h */
 	bool has_offsets;            /* of the new time namespace's clocks */
 	int64_t monotonic_s, boottime_s;
 	uint32_t monotonic_ns, boottime_ns;
@@ -81,6 +82,7 @@ struct process_spec {
 	uint32_t *groups;
 	size_t group_count;
 	mode_t umask;
+	bool keep_groups; /* the user's own cannot be dropped: the map of an ordinary user's own group alone bars setgroups(2) */
 	bool terminal, no_new_privileges;
 	unsigned console_width, console_height;
 	bool has_capabilities;
@@ -169,6 +171,12 @@ must_check int config_list(const struct json *obj, const char *key, const struct
 must_check int config_object(const struct json *obj, const char *key, const struct json **out, struct rt_error *err);
 /* count zeroed items; never 0 bytes. */
 void *config_alloc(struct config *c, size_t count, size_t size);
+
+/* Whether the container is in a user namespace that is not the host's. */
+static inline bool ns_in_user(const struct config *c)
+{
+	return c->ns.create & (1u << NS_USER) || c->ns.path[NS_USER] || c->ns.entered;
+}
 
 static inline bool ns_has(const struct config *c, enum ns_kind k)
 {

@@ -20,6 +20,7 @@
 #include "runtime/lifecycle.h"
 #include "runtime/namespaces.h"
 #include "runtime/process.h"
+#include "runtime/rootless.h"
 #include "runtime/scheduling.h"
 #include "runtime/self.h"
 #include "runtime/spawn.h"
@@ -64,6 +65,41 @@ static int listen_for_start(int state_dir, struct rt_error *err)
 	return take_fd(&fd);
 }
 
+/* Below the cgroup that is delegated to an ordinary user, or in none. */
+static int delegated_cgroup(struct creation *n, struct rt_error *err)
+{
+	struct cg_layout layout;
+	struct rt_error ignored = { 0 };
+	char base[PATH_MAX], path[PATH_MAX];
+	const char *own = n->cgroups_path;
+	if (cg_detect(&layout, &ignored) < 0 || !rootless_cgroup(&layout, base, sizeof base)) {
+		n->cgroups_path[0] = 0;
+		return 0;
+	}
+	if (snprintf(path, sizeof path, "%s%s%s", strcmp(base, "/") ? base : "", own[0] == '/' ? "" : "/", own) >= (int)sizeof path)
+		return rt_fail(err, ENAMETOOLONG, "cgroupsPath");
+	memcpy(n->cgroups_path, path, sizeof path);
+	return 0;
+}
+
+/* What root does at once with the bundle, an ordinary user does from within the container's user namespace. */
+static int prepare(struct creation *n, int bundle, struct rt_error *err)
+{
+	struct config *c = &n->config;
+	int r;
+	if (!rootless_is())
+		return prepare_host(c, bundle, &n->prepared, err);
+	if ((r = delegated_cgroup(n, err)) < 0)
+		return r;
+	if (geteuid() == 0)
+		return prepare_host(c, bundle, &n->prepared, err);
+	if ((r = rootless_enter(c, err)) < 0)
+		return r;
+	/* The same directory, in the mount namespace that this process is in by now. */
+	cleanup_fd int again = open(n->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return again < 0 ? rt_fail_errno(err, "bundle %s", n->bundle) : prepare_host(c, again, &n->prepared, err);
+}
+
 static int read_bundle(struct creation *n, struct rt_error *err)
 {
 	const struct container_options *o = n->options;
@@ -86,17 +122,17 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 	if ((r = self_protect(c, o->argv, err)) < 0)
 		return r;
 	/* A new user namespace has them all. */
-	if (!ns_has(c, NS_USER) && !c->ns.path[NS_USER])
+	if (!ns_in_user(c))
 		caps_warn(&c->process);
 	if (c->seccomp && (r = seccomp_compile(c->seccomp, &n->filter, err)) < 0)
 		return r;
-	return prepare_host(c, bundle, &n->prepared, err);
+	return prepare(n, bundle, err);
 }
 
 static int save(struct creation *n, pid_t pid, struct rt_error *err)
 {
 	n->state = (struct state){
-		.id = n->options->id, .bundle = n->bundle, .rootfs = n->rootfs, .cgroups_path = n->cgroups_path, .created = n->created,
+		.id = n->options->id, .bundle = n->bundle, .rootfs = n->rootfs, .cgroups_path = n->cgroups_path[0] ? n->cgroups_path : NULL, .created = n->created,
 		.oci_version = n->config.oci_version, .pid = pid, .start_time = pid ? process_start_time(pid) : 0,
 		.annotations = n->config.annotations,
 		.hooks = n->config.hooks_json,

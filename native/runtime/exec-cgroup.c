@@ -61,6 +61,8 @@ static int apply_sub(struct exec_cgroup *g, const char *path, const char *text, 
 int exec_cgroup_find(struct exec_cgroup *g, const char *path, const struct text_list *subs, struct rt_error *err)
 {
 	g->v2_fd = -1;
+	if (!path)
+		return subs->count ? rt_fail(err, EINVAL, "--cgroup: the container is in no cgroup of its own") : 0;
 	int r = cg_detect(&g->layout, err), found = 0;
 	for (int i = 0; r == 0 && i < g->layout.count; i++) {
 		char dir[PATH_MAX];

@@ -15,7 +15,7 @@ struct exec_cgroup {
 };
 
 /*
- * Finds the directories: `path` and, for each "[CONTROLLER,...:]SUB" in `subs`, SUB below it, which must exist. EINVAL for a
+ * Finds the directories: `path` and, for each "[CONTROLLER,...:]SUB" in `subs`, SUB below it, which must exist; a `path` of NULL has none. EINVAL for a
  * SUB that leads out of the container's cgroup or names an unknown controller.
  */
 must_check int exec_cgroup_find(struct exec_cgroup *g, const char *path, const struct text_list *subs, struct rt_error *err);

@@ -69,7 +69,7 @@ static int prepare(struct joining *j, struct rt_error *err)
 	if ((r = self_protect(c, o->argv, err)) < 0 || (r = exec_spec(o, j->state.pid, c, &j->process_doc, err)) < 0 ||
 	    (r = check_terminal(o, c->process.terminal, err)) < 0 || (r = exec_cgroup_find(&j->cgroup, j->state.cgroups_path, &o->subcgroups, err)) < 0)
 		return r;
-	if (!o->ignore_paused && freezer_is_frozen(&j->cgroup.layout, j->state.cgroups_path))
+	if (!o->ignore_paused && j->state.cgroups_path && freezer_is_frozen(&j->cgroup.layout, j->state.cgroups_path))
 		return rt_fail(err, EINVAL, "cannot exec in a paused container (use --ignore-paused): %s", o->id);
 	/* What was found by the pid so far was the container's if it has not ended by now. */
 	struct pollfd p = { .fd = j->init, .events = POLLIN };

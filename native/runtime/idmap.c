@@ -36,6 +36,12 @@ static int make_namespace(const struct id_maps *uid, const struct id_maps *gid, 
 	return r < 0 ? r : fd;
 }
 
+static int open_own(const struct mount_spec *m, struct rt_error *err)
+{
+	int fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? rt_fail_errno(err, "mount at %s: open the user namespace", m->destination) : fd;
+}
+
 static int of_container(struct idmaps *maps, const struct config *c, const struct mount_spec *m, struct rt_error *err)
 {
 	if (maps->container >= 0)
@@ -44,6 +50,8 @@ static int of_container(struct idmaps *maps, const struct config *c, const struc
 		maps->container = open(c->ns.path[NS_USER], O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 		return maps->container < 0 ? rt_fail_errno(err, "open %s", c->ns.path[NS_USER]) : maps->container;
 	}
+	if (c->ns.entered)
+		return maps->container = open_own(m, err);
 	if (!ns_has(c, NS_USER))
 		return rt_fail(err, EINVAL, "mount at %s: idmap needs uidMappings and gidMappings, or a container in a user namespace", m->destination);
 	return maps->container = make_namespace(&c->uid_maps, &c->gid_maps, err);

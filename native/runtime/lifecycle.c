@@ -124,12 +124,12 @@ static int kill_everything(const struct state *s, const struct cg_layout *layout
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 			return rt_fail_errno(err, "kill the container's process");
-		if (freezer_is_frozen(layout, s->cgroups_path) && freezer_set(layout, s->cgroups_path, false, err) < 0)
+		if (s->cgroups_path && freezer_is_frozen(layout, s->cgroups_path) && freezer_set(layout, s->cgroups_path, false, err) < 0)
 			return -err->code;
 		if (retry_eintr(poll(&p, 1, CGROUPS_REMOVE_MS)) == 0)
 			return rt_fail(err, EBUSY, "the container's process does not die");
 	}
-	return cgroups_kill(layout, s->cgroups_path, err);
+	return s->cgroups_path ? cgroups_kill(layout, s->cgroups_path, err) : 0;
 }
 
 int lifecycle_clear(const struct container_options *o, int dir, const struct state *s, const struct cg_layout *layout, struct rt_error *err)
@@ -158,7 +158,8 @@ int container_delete(const struct container_options *o, struct rt_error *err)
 	if (now != STATUS_STOPPED && !o->force)
 		return rt_fail(err, EINVAL, "container %s is %s, not stopped", o->id, status_name(state_status_whole(dir, &s)));
 	struct cg_layout layout;
-	if (s.cgroups_path && ((r = cg_detect(&layout, err)) < 0 || (now != STATUS_STOPPED && (r = kill_everything(&s, &layout, err)) < 0)))
+	/* An ordinary user's container may be in no cgroup of its own. */
+	if ((s.cgroups_path && (r = cg_detect(&layout, err)) < 0) || (now != STATUS_STOPPED && (r = kill_everything(&s, &layout, err)) < 0))
 		return r;
 	return lifecycle_clear(o, dir, &s, &layout, err);
 }

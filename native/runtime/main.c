@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/log.h"
 #include "runtime/options.h"
+#include "runtime/rootless.h"
 #include "runtime/version.h"
 
 #define DEFAULT_ROOT "/run/berth/runtime"
@@ -91,7 +93,7 @@ static int run(int argc, char **argv, struct container_options *o, int *status, 
 
 int main(int argc, char **argv)
 {
-	struct container_options o = { .argv = argv, .root = DEFAULT_ROOT, .bundle = "." };
+	struct container_options o = { .argv = argv, .root = geteuid() == 0 ? DEFAULT_ROOT : rootless_state_root(), .bundle = "." };
 	struct rt_error err = { 0 };
 	int status = 0, failure = 1;
 	/* A careful caller's umask must not close the container's cgroup to the container's own root. */

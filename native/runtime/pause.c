@@ -14,6 +14,8 @@ static int set_frozen(const struct container_options *o, bool frozen, struct rt_
 	enum status now = state_status_whole(dir, &s);
 	if (frozen ? now != STATUS_RUNNING && now != STATUS_CREATED : now != STATUS_PAUSED)
 		return rt_fail(err, EINVAL, "container %s is %s, not %s", o->id, status_name(now), frozen ? "running" : "paused");
+	if (!s.cgroups_path)
+		return rt_fail(err, ENOTSUP, "container %s is in no cgroup of its own, so it cannot be paused", o->id);
 	int r = cg_detect(&layout, err);
 	return r < 0 ? r : freezer_set(&layout, s.cgroups_path, frozen, err);
 }

@@ -9,6 +9,7 @@
 #include "common/scope.h"
 #include "runtime/idmap.h"
 #include "runtime/mount-api.h"
+#include "runtime/rootless.h"
 
 const struct device_spec default_device_specs[DEFAULT_DEVICES] = {
 	[DEVICE_NULL] = { "/dev/null", 'c', 1, 3, 0666, 0, 0 },     [DEVICE_ZERO] = { "/dev/zero", 'c', 1, 5, 0666, 0, 0 },
@@ -49,7 +50,7 @@ static int prepare_bind(const struct config *c, const struct mount_spec *m, int 
 	const struct mount_options *o = &p->options;
 	if (!m->source || !*m->source)
 		return rt_fail(err, EINVAL, "bind mount at %s has no source", m->destination);
-	p->tree = clone_tree(bundle_fd, m->source, o->recursive, o->propagation, o->propagation_tree, !ns_has(c, NS_USER) && !c->ns.path[NS_USER], err);
+	p->tree = clone_tree(bundle_fd, m->source, o->recursive, o->propagation, o->propagation_tree, !ns_in_user(c), err);
 	if (p->tree < 0)
 		return p->tree;
 	if (o->idmap && (r = idmap_apply(maps, c, m, o->idmap_tree, p->tree, err)) < 0)
@@ -77,7 +78,7 @@ static int prepare_device(const struct device_spec *d, uint64_t attrs, struct rt
 
 static int prepare_devices(struct config *c, struct prepared *p, struct rt_error *err)
 {
-	p->bind_devices = ns_has(c, NS_USER) || c->ns.path[NS_USER];
+	p->bind_devices = ns_in_user(c) || rootless_is();
 	p->devices = config_alloc(c, c->device_count, sizeof *p->devices);
 	if (!p->devices)
 		return rt_fail(err, ENOMEM, "prepare devices");

@@ -27,6 +27,8 @@ static int find_processes(const struct container_options *o, struct pids *out, s
 	cleanup_fd int dir = container_open(o, false, &s, err);
 	if (dir < 0)
 		return dir;
+	if (!s.cgroups_path && s.pid > 0)
+		return rt_fail(err, ENOTSUP, "container %s is in no cgroup of its own, which would tell its processes", o->id);
 	if (!s.cgroups_path)
 		return 0;
 	return (r = cg_detect(&layout, err)) < 0 ? r : cgroups_processes(&layout, s.cgroups_path, &out->at, &out->count, err);

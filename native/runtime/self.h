@@ -10,7 +10,8 @@
 
 /*
  * Returns when the file is out of the container's reach: on a read-only mount, or owned by an id that the container's user
- * namespace does not map. Else runs the program again from a detached read-only mount of itself, with the same arguments.
+ * namespace does not map. Else runs the program again, with the same arguments: from a detached read-only mount of itself, or,
+ * for an ordinary user, from a sealed copy in memory.
  */
 must_check int self_protect(const struct config *c, char **argv, struct rt_error *err);
 

@@ -78,6 +78,7 @@ export const testPackages = [
   command('erofs-utils', 'fsck.erofs'),
   command('iproute2', 'ip'),
   command('nftables', 'nft'),
+  command('uidmap', 'newuidmap'),
   command('git'),
   command('procps', 'ps'),
   command('systemd', 'systemd-analyze'),

@@ -26,7 +26,7 @@ const packages = [
 ];
 
 /** Programs by name, from wherever they are installed. */
-const names = ['node', 'busybox', 'runc', 'crun', 'skopeo', 'redis-server', 'docker-registry'];
+const names = ['node', 'busybox', 'runc', 'crun', 'skopeo', 'redis-server', 'docker-registry', 'newuidmap', 'newgidmap'];
 
 const folders = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/usr/bin'])].filter(Boolean);
 
