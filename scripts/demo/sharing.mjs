@@ -50,10 +50,10 @@ export function sharing(stage, { images, acme, globex, registryFolder, agentFold
 
 const share = (part, whole) => `${((100 * part) / whole).toFixed(0)} %`;
 
-/** The unpacked layers of a node by diff id; the layout is ContentStore's in libs/image. */
+/** The folder of each layer on a node by diff id, whatever form the layer has there; the layout is ContentStore's in libs/image. */
 function layerFolders(agentFolder) {
   const folder = join(agentFolder, 'content/layers');
-  return new Map(readdirSync(folder).map((hex) => [`sha256:${hex}`, join(folder, hex, 'fs')]));
+  return new Map(readdirSync(folder).map((hex) => [`sha256:${hex}`, join(folder, hex)]));
 }
 
 function imageRecords(agentFolder) {
