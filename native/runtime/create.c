@@ -22,6 +22,7 @@
 #include "runtime/process.h"
 #include "runtime/rootless.h"
 #include "runtime/scheduling.h"
+#include "runtime/seccomp-notify.h"
 #include "runtime/self.h"
 #include "runtime/spawn.h"
 #include "runtime/state.h"
@@ -35,6 +36,7 @@ struct creation {
 	struct prepared prepared;
 	struct cgroups cgroups;
 	struct seccomp_filter filter;
+	struct seccomp_listener listener;
 	struct init_args init;
 	struct state state;
 	char bundle[PATH_MAX], rootfs[PATH_MAX], cgroups_path[PATH_MAX], created[40];
@@ -124,7 +126,7 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 	/* A new user namespace has them all. */
 	if (!ns_in_user(c))
 		caps_warn(&c->process);
-	if (c->seccomp && (r = seccomp_compile(c->seccomp, &n->filter, err)) < 0)
+	if (c->seccomp && ((r = seccomp_compile(c->seccomp, &n->filter, err)) < 0 || (r = seccomp_listener_connect(c->seccomp, &n->filter, &n->listener, err)) < 0))
 		return r;
 	return prepare(n, bundle, err);
 }
@@ -241,6 +243,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	/* They are the container's now; this process may live as long as it and must not pin its mounts. */
 	ns_close(n->init.ns_fds);
 	prepare_release(c, &n->prepared);
+	seccomp_listener_release(&n->listener);
 	n->state.pid = pid;
 	/* Without this copy the end of init is the end of the conversation. */
 	close(take_fd(&far_end));
@@ -297,13 +300,14 @@ static void release(struct creation *n)
 	if (n->cgroups.v2_fd >= 0)
 		close(n->cgroups.v2_fd);
 	terminal_close(&n->terminal);
+	seccomp_listener_release(&n->listener);
 	seccomp_free(&n->filter);
 	config_free(&n->config);
 }
 
 int container_create(const struct container_options *o, struct rt_error *err)
 {
-	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .terminal = TERMINAL_NONE };
+	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .listener = SECCOMP_LISTENER_NONE, .terminal = TERMINAL_NONE };
 	int r = make_all(&n, true, err);
 	if (r < 0)
 		undo(&n);
@@ -345,7 +349,7 @@ static int attend(struct creation *n, int *status, struct rt_error *err)
 
 int container_run(const struct container_options *o, int *status, struct rt_error *err)
 {
-	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .terminal = TERMINAL_NONE };
+	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .listener = SECCOMP_LISTENER_NONE, .terminal = TERMINAL_NONE };
 	struct sync_message m;
 	sigset_t all;
 	sigfillset(&all);

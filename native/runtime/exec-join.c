@@ -15,6 +15,7 @@
 #include "runtime/console.h"
 #include "runtime/exec.h"
 #include "runtime/namespaces.h"
+#include "runtime/seccomp-notify.h"
 #include "runtime/sync.h"
 
 static _Noreturn void give_up(const struct join_args *a, const struct rt_error *err)
@@ -30,6 +31,13 @@ static int become_someone(const struct join_args *a, struct rt_error *err)
 	return r < 0 ? r : become_enter_cwd(p, err);
 }
 
+/* Tells the seccomp listener whose syscalls it will be asked about. */
+static int describe(const struct join_args *a, struct seccomp_listener *listener, pid_t pid, struct rt_error *err)
+{
+	cleanup_free char *text = state_to_json(a->state, STATUS_RUNNING);
+	return text ? seccomp_listener_describe(listener, a->config->seccomp, text, pid, err) : rt_fail(err, ENOMEM, "describe the container");
+}
+
 /* The child, inside the pid namespace. */
 static int run_inside(struct join_args *a, int terminal, bool is_someone, struct rt_error *err)
 {
@@ -39,6 +47,9 @@ static int run_inside(struct join_args *a, int terminal, bool is_someone, struct
 	int r;
 	/* Until the runtime knows this process. */
 	if ((r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
+		return r;
+	struct seccomp_listener *listener = a->filter ? a->filter->listener : NULL;
+	if (listener && (r = describe(a, listener, m.pid, err)) < 0)
 		return r;
 	setsid();
 	if (terminal >= 0 && (r = console_adopt(terminal, err)) < 0)
@@ -83,7 +94,8 @@ static int join(struct join_args *a, struct rt_error *err)
 			return terminal;
 	}
 	/* 4. Nothing of the host stays open. */
-	if ((r = become_close_others((int *[]){ &a->sync_fd, &terminal, NULL }, a->preserve_fds, err)) < 0)
+	struct seccomp_listener *listener = a->filter ? a->filter->listener : NULL;
+	if ((r = become_close_others((int *[]){ &a->sync_fd, &terminal, listener ? &listener->socket : NULL, NULL }, a->preserve_fds, err)) < 0)
 		return r;
 	/* 5. The user, before anybody inside can look. */
 	bool early = p->no_new_privileges || !a->filter;

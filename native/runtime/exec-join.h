@@ -14,9 +14,11 @@
 
 #include "runtime/config.h"
 #include "runtime/seccomp.h"
+#include "runtime/state.h"
 
 struct join_args {
 	const struct config *config;          /* whose process is the one to run */
+	const struct state *state;            /* of the container, for the seccomp listener */
 	const struct seccomp_filter *filter;  /* NULL: none */
 	int init;                             /* pidfd of the container's process */
 	unsigned namespaces;                  /* 1 << ns_kind: which to join */

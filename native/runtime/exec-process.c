@@ -17,6 +17,7 @@
 #include "runtime/freezer.h"
 #include "runtime/lifecycle.h"
 #include "runtime/process.h"
+#include "runtime/seccomp-notify.h"
 #include "runtime/self.h"
 #include "runtime/scheduling.h"
 #include "runtime/state.h"
@@ -30,6 +31,7 @@ struct joining {
 	struct config config;
 	struct json_doc *process_doc;
 	struct seccomp_filter filter;
+	struct seccomp_listener listener;
 	struct exec_cgroup cgroup;
 	int init; /* pidfd */
 	int sync_fd;
@@ -75,7 +77,9 @@ static int prepare(struct joining *j, struct rt_error *err)
 	struct pollfd p = { .fd = j->init, .events = POLLIN };
 	if (poll(&p, 1, 0) != 0)
 		return rt_fail(err, EINVAL, "cannot exec in a stopped container: %s", o->id);
-	return c->seccomp ? seccomp_compile(c->seccomp, &j->filter, err) : 0;
+	if (c->seccomp && ((r = seccomp_compile(c->seccomp, &j->filter, err)) < 0 || (r = seccomp_listener_connect(c->seccomp, &j->filter, &j->listener, err)) < 0))
+		return r;
+	return 0;
 }
 
 /* What the container has namespaces of its own for, made or joined. */
@@ -138,7 +142,7 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 	j->sync_fd = fds[0];
 	cleanup_fd int console = -1;
 	struct join_args a = {
-		.config = c, .filter = c->seccomp ? &j->filter : NULL, .init = j->init, .namespaces = namespaces_of(c), .console_socket = -1,
+		.config = c, .state = &j->state, .filter = c->seccomp ? &j->filter : NULL, .init = j->init, .namespaces = namespaces_of(c), .console_socket = -1,
 		.sync_fd = fds[1], .preserve_fds = o->preserve_fds,
 	};
 	if (o->console_socket)
@@ -152,7 +156,8 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 	process_own_stdio(c);
 	r = spawn(j, &a, err);
 	scope_close(&a.sync_fd);
-	if (r < 0 || (r = process_set_oom_score(&c->process, j->pid, err)) < 0 || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0 ||
+	seccomp_listener_release(&j->listener);
+	if (r < 0 || (r = process_set_oom_score(&c->process, j->pid, err)) < 0 || (r = sync_send_pid(j->sync_fd, SYNC_GO, j->pid, err)) < 0 ||
 	    (r = sync_expect(j->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(&c->process, j->pid, err)) < 0 ||
 	    (r = scheduling_apply(&c->process, j->pid, err)) < 0 ||
 	    (o->pid_file && (r = process_write_pid_file(o->pid_file, j->pid, err)) < 0) || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0)
@@ -166,6 +171,7 @@ static void release(struct joining *j)
 	scope_close(&j->init);
 	scope_close(&j->sync_fd);
 	exec_cgroup_release(&j->cgroup);
+	seccomp_listener_release(&j->listener);
 	seccomp_free(&j->filter);
 	config_free(&j->config);
 	json_free(j->process_doc);
@@ -174,7 +180,7 @@ static void release(struct joining *j)
 
 int container_exec(const struct container_options *o, int *status, struct rt_error *err)
 {
-	struct joining j = { .options = o, .init = -1, .sync_fd = -1, .cgroup.v2_fd = -1 };
+	struct joining j = { .options = o, .init = -1, .sync_fd = -1, .cgroup.v2_fd = -1, .listener = SECCOMP_LISTENER_NONE };
 	struct terminal t = TERMINAL_NONE;
 	sigset_t all;
 	sigfillset(&all);

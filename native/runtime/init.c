@@ -19,6 +19,7 @@
 #include "runtime/namespaces.h"
 #include "runtime/process.h"
 #include "runtime/rootfs.h"
+#include "runtime/seccomp-notify.h"
 #include "runtime/sync.h"
 
 static int set_names(const struct config *c, struct rt_error *err)
@@ -67,6 +68,15 @@ static int run_create_hooks(const struct init_args *a, pid_t pid, struct rt_erro
 	    ((r = sync_send(a->sync_fd, SYNC_HOOKS, err)) < 0 || (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0))
 		return r;
 	return run_hooks(a, HOOK_CREATE_CONTAINER, "createContainer", STATUS_CREATING, pid, err);
+}
+
+/* Tells the seccomp listener whose syscalls it will be asked about. */
+static int describe(const struct init_args *a, struct seccomp_listener *listener, pid_t pid, struct rt_error *err)
+{
+	struct state s = *a->state;
+	s.pid = pid;
+	cleanup_free char *text = state_to_json(&s, STATUS_CREATING);
+	return text ? seccomp_listener_describe(listener, a->config->seccomp, text, pid, err) : rt_fail(err, ENOMEM, "describe the container");
 }
 
 /* Waits for `start`; returns the descriptor on which to report a failed exec. */
@@ -139,7 +149,9 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = become_personality(c, err)) < 0)
 		return r;
 	/* 6. Nothing of the host stays open. */
-	if ((r = become_close_others((int *[]){ &a->sync_fd, &a->start_fd, NULL }, a->preserve_fds, err)) < 0)
+	struct seccomp_listener *listener = a->filter ? a->filter->listener : NULL;
+	if ((r = become_close_others((int *[]){ &a->sync_fd, &a->start_fd, listener ? &listener->socket : NULL, NULL }, a->preserve_fds, err)) < 0 ||
+	    (listener && (r = describe(a, listener, m.pid, err)) < 0))
 		return r;
 	/* 7. The user, and exactly the capabilities asked for. */
 	if ((r = become_user(p, a->filter, err)) < 0)

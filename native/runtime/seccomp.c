@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/scope.h"
+#include "runtime/seccomp-notify.h"
 #include "runtime/seccomp-rules.h"
 
 #define X32_BIT 0x40000000u
@@ -242,7 +243,11 @@ void seccomp_free(struct seccomp_filter *f)
 int seccomp_load(const struct seccomp_filter *f, struct rt_error *err)
 {
 	struct sock_fprog p = { f->length, f->program };
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, f->flags, &p) < 0)
+	if (f->listener)
+		return seccomp_load_notifying(f, err);
+	/* A matter of notifications alone, and refused by the kernel without them. */
+	unsigned flags = f->flags & ~(unsigned)SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &p) < 0)
 		return rt_fail_errno(err, "load the seccomp filter");
 	return 0;
 }

@@ -13,6 +13,7 @@ struct seccomp_filter {
 	struct sock_filter *program; /* the filter's own */
 	unsigned short length;
 	unsigned flags; /* SECCOMP_FILTER_FLAG_* */
+	struct seccomp_listener *listener; /* who is asked; NULL: nobody. See seccomp-notify.h */
 };
 
 /* EINVAL for what is malformed, ENOTSUP for what this kernel or this compiler cannot do. */
