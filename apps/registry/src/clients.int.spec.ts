@@ -108,7 +108,9 @@ describe('skopeo', () => {
     const copy = (credentials: string[], name: string): Promise<unknown> =>
       skopeo(['copy', '--dest-tls-verify=false', ...credentials, layout, target(name)]);
     await expect(copy([], 'acme/x:v1')).rejects.toThrow(/unauthorized|authentication required/);
-    await expect(copy([`--dest-creds=anyone:berth_${'0'.repeat(32)}`], 'acme/x:v1')).rejects.toThrow(/unauthorized|invalid username|authentication required/);
+    await expect(copy([`--dest-creds=anyone:berth_${'0'.repeat(32)}`], 'acme/x:v1')).rejects.toThrow(
+      /unauthorized|invalid username|authentication required/,
+    );
     await expect(copy([`--dest-creds=${login()}`], 'rival/x:v1')).rejects.toThrow(/no such repository|name unknown|not known/i);
   });
 });
