@@ -206,11 +206,25 @@ static int check_whole(struct config *c, struct rt_error *err)
 	return 0;
 }
 
-int config_load(int bundle_fd, struct config *c, struct rt_error *err)
+int config_read(int bundle_fd, struct config *c, struct rt_error *err)
 {
 	*c = (struct config){ .rootfs_propagation = MS_PRIVATE };
 	int r = fs_read_file(bundle_fd, "config.json", JSON_MAX_BYTES, &c->text, &c->text_len, err);
-	if (r < 0 || (r = json_parse(c->text, c->text_len, &c->doc, err)) < 0) {
+	if (r < 0)
+		rt_prefix(err, "bundle");
+	return r;
+}
+
+int config_load(int bundle_fd, struct config *c, struct rt_error *err)
+{
+	int r = config_read(bundle_fd, c, err);
+	return r < 0 ? r : config_parse(c, err);
+}
+
+int config_parse(struct config *c, struct rt_error *err)
+{
+	int r = json_parse(c->text, c->text_len, &c->doc, err);
+	if (r < 0) {
 		rt_prefix(err, "bundle");
 		return r;
 	}

@@ -147,6 +147,9 @@ struct config {
 
 /* Reads and checks `config.json` in the bundle directory. */
 must_check int config_load(int bundle_fd, struct config *out, struct rt_error *err);
+/* The same in two steps: the text alone, then what it says. */
+must_check int config_read(int bundle_fd, struct config *out, struct rt_error *err);
+must_check int config_parse(struct config *c, struct rt_error *err);
 void config_free(struct config *c);
 
 /* Reads `hooks` of root into c, whose doc owns root. */

@@ -110,10 +110,13 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 	cleanup_fd int bundle = open(n->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (bundle < 0)
 		return rt_fail_errno(err, "bundle %s", n->bundle);
-	int r = config_load(bundle, &n->config, err);
-	if (r < 0)
-		return r;
 	struct config *c = &n->config;
+	int r = config_read(bundle, c, err);
+	/* Before the text is taken apart, which the program would do twice. */
+	if (r == 0 && !memmem(c->text, c->text_len, "uidMappings", strlen("uidMappings")))
+		r = self_protect(NULL, o->argv, err);
+	if (r < 0 || (r = config_parse(c, err)) < 0)
+		return r;
 	if (c->rootfs[0] == '/')
 		snprintf(n->rootfs, sizeof n->rootfs, "%s", c->rootfs);
 	else if (snprintf(n->rootfs, sizeof n->rootfs, "%s/%s", n->bundle, c->rootfs) >= (int)sizeof n->rootfs)

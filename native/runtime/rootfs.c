@@ -1,4 +1,5 @@
 #include "runtime/rootfs.h"
+#include "runtime/self.h"
 
 #include <errno.h>
 #include <sys/mount.h>
@@ -20,6 +21,7 @@ int rootfs_build(const struct config *c, struct prepared *p, const struct cgroup
 	/* A slave still hears the host unmount things, and tells it nothing; the whole tree goes away in rootfs_enter. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return rt_fail_errno(err, "detach from the host's mounts");
+	self_hand_over();
 	/* Over the old root: the one place that is sure to exist. Look-ups of the old root's paths go on below it. */
 	cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0 || sys_move_mount(p->rootfs, root) < 0)
