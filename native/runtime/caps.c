@@ -50,11 +50,14 @@ int caps_apply_bounding(const struct process_spec *p, struct rt_error *err)
 	uint64_t keep = p->has_capabilities ? p->caps[CAPSET_BOUNDING] : 0;
 	/* Also numbers that this program has no name for: up to the first one the kernel does not know. */
 	for (unsigned long c = 0; c < 64; c++) {
-		int r = prctl(PR_CAPBSET_READ, c, 0, 0, 0);
-		if (r < 0)
+		if ((keep & (UINT64_C(1) << c)) || prctl(PR_CAPBSET_DROP, c, 0, 0, 0) == 0)
+			continue;
+		if (errno == EINVAL)
 			return 0;
-		if (!(keep & (UINT64_C(1) << c)) && r == 1 && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
-			return rt_fail_errno(err, "drop capability %lu", c);
+		/* Who has no right to drop it may not have had it. */
+		int code = errno;
+		if (prctl(PR_CAPBSET_READ, c, 0, 0, 0) != 0)
+			return rt_fail(err, code, "drop capability %lu", c);
 	}
 	return 0;
 }

@@ -37,7 +37,7 @@ static int enable_in(const char *dir, unsigned controllers)
 	if (r < 0)
 		return r;
 	char have[512] = "";
-	cleanup_fd int fd = open(path, O_RDWR | O_CLOEXEC);
+	cleanup_fd int fd = openat(AT_FDCWD, path, O_RDWR | O_CLOEXEC);
 	/* Above what is delegated to an ordinary user. */
 	if (fd < 0 && (errno == EACCES || errno == EROFS))
 		return 0;
@@ -91,7 +91,7 @@ static int make_dir(const struct cg_hierarchy *h, const char *path, const char *
 	if (errno == EEXIST) {
 		char procs[PATH_MAX], byte;
 		int r = join(procs, dir, "cgroup.procs");
-		cleanup_fd int fd = r < 0 ? -1 : open(procs, O_RDONLY | O_CLOEXEC);
+		cleanup_fd int fd = r < 0 ? -1 : openat(AT_FDCWD, procs, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
 			return rt_fail_errno(err, "open cgroup %s", dir);
 		return read(fd, &byte, 1) > 0 ? rt_fail(err, EBUSY, "cgroup %s has processes already", dir) : 0;
@@ -114,7 +114,7 @@ static int fill_cpusets(const struct cg_hierarchy *h, const char *path, struct r
 			char have[4096] = "";
 			if (join(file, dir, files[i]) < 0)
 				return rt_fail(err, ENAMETOOLONG, "cgroup %s", path);
-			cleanup_fd int fd = open(file, O_RDWR | O_CLOEXEC);
+			cleanup_fd int fd = openat(AT_FDCWD, file, O_RDWR | O_CLOEXEC);
 			if (fd < 0 || read(fd, have, sizeof have - 1) < 0)
 				return rt_fail_errno(err, "read %s", file);
 			if (have[0] && have[0] != '\n')
@@ -160,7 +160,7 @@ static bool lacks_controllers(const char *dir, unsigned wanted)
 	char path[PATH_MAX], have[512] = "";
 	if (!wanted || join(path, dir, "cgroup.controllers") < 0)
 		return false;
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_fd int fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 || read(fd, have, sizeof have - 1) < 0 || (wanted & ~cg_parse_controllers(have));
 }
 
@@ -175,7 +175,7 @@ static int create_in(struct cgroups *g, const struct cg_hierarchy *h, const stru
 		return apply_v1(&g->layout, h, g->path, dir, &c->resources, err);
 	if (lacks_controllers(dir, wanted) && (r = make_v2(h, g->path, wanted, err)) < 0)
 		return r;
-	g->v2_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	g->v2_fd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (g->v2_fd < 0)
 		return rt_fail_errno(err, "open cgroup %s", dir);
 	return limits_apply(&g->layout, h, dir, &c->resources, err);
@@ -213,6 +213,7 @@ static int put(const struct cg_hierarchy *h, const char *path, const char *dir, 
 	int r = join(full, dir, file);
 	if (r == 0)
 		r = fs_write_at(AT_FDCWD, full, pid);
+	/* A cpuset that has no CPUs of its own as yet. */
 	if (r == -ENOSPC && !h->v2 && (h->controllers & CG_BIT(CG_CPUSET))) {
 		struct rt_error ignored = { 0 };
 		if ((r = fill_cpusets(h, path, &ignored)) == 0)

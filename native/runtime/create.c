@@ -98,7 +98,7 @@ static int prepare(struct creation *n, int bundle, struct rt_error *err)
 	if ((r = rootless_enter(c, err)) < 0)
 		return r;
 	/* The same directory, in the mount namespace that this process is in by now. */
-	cleanup_fd int again = open(n->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_fd int again = openat(AT_FDCWD, n->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return again < 0 ? rt_fail_errno(err, "bundle %s", n->bundle) : prepare_host(c, again, &n->prepared, err);
 }
 
@@ -107,7 +107,7 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 	const struct container_options *o = n->options;
 	if (!realpath(o->bundle, n->bundle))
 		return rt_fail_errno(err, "bundle %s", o->bundle);
-	cleanup_fd int bundle = open(n->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_fd int bundle = openat(AT_FDCWD, n->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (bundle < 0)
 		return rt_fail_errno(err, "bundle %s", n->bundle);
 	struct config *c = &n->config;

@@ -22,7 +22,23 @@ static int bind_device(int rootfs, const char *path, int tree, struct rt_error *
 	return sys_move_mount(tree, target) < 0 ? rt_fail_errno(err, "mount device %s", path) : 0;
 }
 
-/* mknod, owner and mode by a descriptor of what was just made. An equal node that is there already will do. */
+/* mknod and owner by the descriptor of the directory. An equal node that is there already will do. */
+static int make_node(int dir, const struct device_spec *d, struct rt_error *err)
+{
+	const char *name = strrchr(d->path, '/') + 1;
+	mode_t type = d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
+	struct stat st;
+	if (mknodat(dir, name, type | d->mode, makedev(d->major, d->minor)) < 0) {
+		if (errno != EEXIST || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || (st.st_mode & S_IFMT) != type ||
+		    (type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
+			return rt_fail(err, errno, "make device %s", d->path);
+	}
+	if (fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return rt_fail_errno(err, "make device %s", d->path);
+	/* mknod obeyed the umask, which is 0 here; a node that was there keeps its mode. */
+	return 0;
+}
+
 static int make_device(int rootfs, const struct device_spec *d, struct rt_error *err)
 {
 	const char *slash = strrchr(d->path, '/');
@@ -33,17 +49,17 @@ static int make_device(int rootfs, const struct device_spec *d, struct rt_error 
 					      : target_open(rootfs, dir_path, true, TARGET_REFUSE, err);
 	if (dir < 0)
 		return rt_fail(err, dir, "make device %s", d->path);
-	mode_t type = d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
-	struct stat st;
-	if (mknodat(dir, slash + 1, type | d->mode, makedev(d->major, d->minor)) < 0) {
-		if (errno != EEXIST || fstatat(dir, slash + 1, &st, AT_SYMLINK_NOFOLLOW) < 0 || (st.st_mode & S_IFMT) != type ||
-		    (type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
-			return rt_fail(err, errno, "make device %s", d->path);
-	}
-	if (fchownat(dir, slash + 1, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return rt_fail_errno(err, "make device %s", d->path);
-	/* mknod obeyed the umask, which is 0 here; a node that was there keeps its mode. */
-	return 0;
+	return make_node(dir, d, err);
+}
+
+/* All of the default devices, which stand in one directory. */
+static int make_default_devices(int rootfs, struct rt_error *err)
+{
+	cleanup_fd int dev = target_open(rootfs, "/dev", true, TARGET_REFUSE, err);
+	int r = dev < 0 ? dev : 0;
+	for (int i = 0; r == 0 && i < DEFAULT_DEVICES; i++)
+		r = make_node(dev, &default_device_specs[i], err);
+	return r;
 }
 
 static bool dev_is_bound(const struct config *c, const struct prepared *p)
@@ -71,10 +87,9 @@ int devices_populate(const struct config *c, const struct prepared *p, struct rt
 {
 	if (dev_is_bound(c, p))
 		return 0;
-	int r = 0;
-	for (int i = 0; r == 0 && i < DEFAULT_DEVICES; i++)
-		r = p->bind_devices ? bind_device(p->rootfs, default_device_specs[i].path, p->default_devices[i], err)
-				    : make_device(p->rootfs, &default_device_specs[i], err);
+	int r = p->bind_devices ? 0 : make_default_devices(p->rootfs, err);
+	for (int i = 0; r == 0 && p->bind_devices && i < DEFAULT_DEVICES; i++)
+		r = bind_device(p->rootfs, default_device_specs[i].path, p->default_devices[i], err);
 	for (size_t i = 0; r == 0 && i < c->device_count; i++)
 		r = p->bind_devices ? bind_device(p->rootfs, c->devices[i].path, p->devices[i], err) : make_device(p->rootfs, &c->devices[i], err);
 	return r < 0 ? r : make_links(p->rootfs, err);

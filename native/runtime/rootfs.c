@@ -23,7 +23,7 @@ int rootfs_build(const struct config *c, struct prepared *p, const struct cgroup
 		return rt_fail_errno(err, "detach from the host's mounts");
 	self_hand_over();
 	/* Over the old root: the one place that is sure to exist. Look-ups of the old root's paths go on below it. */
-	cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_fd int root = openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0 || sys_move_mount(p->rootfs, root) < 0)
 		return rt_fail_errno(err, "mount the root file system");
 	int r = mounts_attach(c, p, g, err);

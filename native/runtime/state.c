@@ -50,7 +50,7 @@ int state_make(const char *root, const char *id, struct rt_error *err)
 		if (mkdir(path, 0700) < 0)
 			return rt_fail_errno(err, "create %s", path);
 	}
-	cleanup_fd int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_fd int dir = openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0 || retry_eintr(flock(dir, LOCK_EX)) < 0)
 		return rt_fail_errno(err, "lock %s", path);
 	return take_fd(&dir);
@@ -71,7 +71,7 @@ int state_open(const char *root, const char *id, bool exclusive, struct rt_error
 	int r = path_of(root, id, path, err);
 	if (r < 0)
 		return r;
-	cleanup_fd int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_fd int dir = openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0)
 		return rt_fail(err, errno, errno == ENOENT ? "container %s does not exist" : "open the state of %s", id);
 	if (retry_eintr(flock(dir, exclusive ? LOCK_EX : LOCK_SH)) < 0)
@@ -230,7 +230,7 @@ uint64_t process_start_time(pid_t pid)
 {
 	char path[32], buf[1024];
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_fd int fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : retry_eintr(read(fd, buf, sizeof buf - 1));
 	if (n <= 0)
 		return 0;

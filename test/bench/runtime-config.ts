@@ -14,8 +14,11 @@ const capabilities = [
 ];
 const idMap = [{ containerID: 0, hostID: 1_000_000, size: 65_536 }];
 
-/** config.json of a container as the runtimes' own `spec` writes it: all the usual mounts, memory and pids limits; `configuration` says what is added. */
-export function benchConfig(configuration: BenchConfiguration, seccompProfile: string): object {
+/**
+ * config.json of a container as the runtimes' own `spec` writes it: all the usual mounts, memory and pids limits; `configuration` says what is added.
+ * The program is `/bin/true` with `args`.
+ */
+export function benchConfig(configuration: BenchConfiguration, seccompProfile: string, args: readonly string[] = []): object {
   const namespaces = ['pid', 'ipc', 'uts', 'mount', 'cgroup'];
   if (configuration === 'netns') namespaces.push('network');
   if (configuration === 'userns') namespaces.push('user');
@@ -23,7 +26,7 @@ export function benchConfig(configuration: BenchConfiguration, seccompProfile: s
     ociVersion: '1.0.2',
     process: {
       user: { uid: 0, gid: 0 },
-      args: ['/bin/true'],
+      args: ['/bin/true', ...args],
       env: ['PATH=/bin'],
       cwd: '/',
       noNewPrivileges: true,
