@@ -43,7 +43,7 @@ export function setup({ test = false, say = (line) => console.error(line) } = {}
   build(prismaClient(root));
   build(typescript(root));
   build(native(root));
-  if (test) build(native(root, true));
+  if (test) for (const kind of ['sanitized', 'fuzzing']) build(native(root, kind));
   if (steps > 0) say(`setup: ready after ${seconds(began)}`);
 }
 

@@ -45,9 +45,9 @@ void json_out_close(struct json_out *o, char bracket)
 	o->comma = true;
 }
 
-/* Length of the valid UTF-8 sequence at s (RFC 3629), or 0. */
-static size_t utf8_len(const unsigned char *s, size_t n)
+size_t json_utf8_len(const char *text, size_t n)
 {
+	const unsigned char *s = (const unsigned char *)text;
 	if (s[0] < 0x80)
 		return 1;
 	size_t len = s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
@@ -67,7 +67,7 @@ static void put_quoted(struct json_out *o, const char *value, size_t len)
 	const unsigned char *s = (const unsigned char *)value;
 	put(o, "\"", 1);
 	for (size_t i = 0; i < len;) {
-		size_t n = utf8_len(s + i, len - i);
+		size_t n = json_utf8_len(value + i, len - i);
 		if (n == 0) {
 			put(o, "\\ufffd", 6);
 			i++;

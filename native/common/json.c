@@ -148,8 +148,17 @@ static int read_string(struct parser *ps, const char **out, size_t *len)
 		unsigned char c = (unsigned char)*ps->p;
 		if (c < ' ')
 			return bad(ps, "control character in a string");
-		if (c != '\\') {
+		if (c != '\\' && c < 0x80) {
 			*o++ = *ps->p++;
+			continue;
+		}
+		if (c != '\\') {
+			/* The writer could not give back what is no UTF-8: a path would be another one after a restart. */
+			size_t n = json_utf8_len(ps->p, (size_t)(close - ps->p));
+			if (n == 0)
+				return bad(ps, "a string that is not UTF-8");
+			while (n-- > 0)
+				*o++ = *ps->p++;
 			continue;
 		}
 		ps->p++;

@@ -2,7 +2,7 @@
  * A small JSON reader and writer (RFC 8259), for configuration and state that may be hostile.
  *
  * The reader refuses what is ambiguous or unbounded: text over JSON_MAX_BYTES, nesting over JSON_MAX_DEPTH, duplicate member
- * names, an escaped NUL (no path or argument can hold one), lone surrogates, anything after the value. A document owns all
+ * names, an escaped NUL (no path or argument can hold one), lone surrogates, bytes that are no UTF-8, anything after the value. A document owns all
  * of its nodes and strings; they live until json_free.
  */
 #ifndef BERTH_COMMON_JSON_H
@@ -37,6 +37,8 @@ struct json_doc;
 must_check int json_parse(const char *text, size_t len, struct json_doc **out, struct rt_error *err);
 const struct json *json_root(const struct json_doc *doc);
 void json_free(struct json_doc *doc);
+/* Bytes of the UTF-8 sequence at the start of n > 0 bytes (RFC 3629); 0 when there is no valid one. */
+size_t json_utf8_len(const char *text, size_t n);
 /* Zeroed memory that lives as long as the document; NULL when there is none. */
 void *json_alloc(struct json_doc *doc, size_t size);
 

@@ -15,8 +15,8 @@
 #include "layer/walk.h"
 #include "layer/whiteout.h"
 
-/* What any file system gives an attribute while it has room at all; ext4 keeps all of a file's in one block. */
-#define XATTR_ALWAYS_FITS 512
+/* Bytes that any file system gives a file's attributes while it has room at all; ext4 keeps all of them in one block. */
+#define XATTRS_ALWAYS_FIT 512
 
 /* A directory's time, to be set when nothing more is put into it. */
 struct dir_time {
@@ -80,11 +80,13 @@ static int set_attributes(int fd, const struct tar_entry *e, struct rt_error *er
 		return rt_fail_errno(err, "chown %.200s", e->path);
 	if (fchmod(fd, e->mode) < 0)
 		return rt_fail_errno(err, "chmod %.200s", e->path);
+	size_t bytes = 0;
 	for (unsigned i = 0; i < e->xattr_count; i++) {
 		const struct tar_xattr *x = &e->xattrs[i];
+		bytes += strlen(x->name) + x->len;
 		if (fsetxattr(fd, x->name, x->value, x->len, 0) < 0) {
-			/* No space for a large value means no room in an inode, whatever the disk has left: the layer asks too much. */
-			int code = errno == EINVAL ? EPROTO : errno == E2BIG || (errno == ENOSPC && x->len > XATTR_ALWAYS_FITS) ? EFBIG : errno;
+			/* No space for many means no room in an inode, whatever the disk has left: the layer asks too much. */
+			int code = errno == EINVAL ? EPROTO : errno == E2BIG || (errno == ENOSPC && bytes > XATTRS_ALWAYS_FIT) ? EFBIG : errno;
 			return rt_fail(err, code, "set %.100s of %.200s", x->name, e->path);
 		}
 	}

@@ -48,14 +48,21 @@ export function typescript(root) {
   };
 }
 
-/** The native programs. `sanitized` builds them with ASan and UBSan besides. @returns {Build} */
-export function native(root, sanitized = false) {
+const nativeBuilds = {
+  release: { title: 'native programs', made: 'berth-runtime', args: [] },
+  sanitized: { title: 'native programs with sanitizers', made: 'san/berth-runtime', args: ['SAN=1'] },
+  fuzzing: { title: 'fuzz targets', made: 'fuzz/fuzz-planted', args: ['FUZZ=1'] },
+};
+
+/** The native programs: those that are used, those with ASan and UBSan, or the fuzz targets. @param {keyof typeof nativeBuilds} kind @returns {Build} */
+export function native(root, kind = 'release') {
   const folder = join(root, 'native');
+  const { title, made, args } = nativeBuilds[kind];
   return {
-    title: sanitized ? 'native programs with sanitizers' : 'native programs',
+    title,
     hash: () => hashFiles(root, filesBelow(folder)),
-    made: () => existsSync(join(folder, sanitized ? 'build/san/berth-runtime' : 'build/berth-runtime')),
-    make: () => run(root, 'make', ['-s', '-j2', '-C', 'native', ...(sanitized ? ['SAN=1'] : [])]),
+    made: () => existsSync(join(folder, 'build', made)),
+    make: () => run(root, 'make', ['-s', '-j2', '-C', 'native', ...args]),
   };
 }
 

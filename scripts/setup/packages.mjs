@@ -62,6 +62,15 @@ export const runPackages = [
   { name: 'busybox-static', present: () => findStaticBusybox() !== null },
 ];
 
+/** Whether clang's libFuzzer is there: Debian has it in a package of its own, below clang's version. */
+function hasFuzzer() {
+  const ask = (question) => `${spawnSync('clang', [question], { encoding: 'utf8' }).stdout}`.trim();
+  return (
+    existsSync(ask('-print-file-name=libclang_rt.fuzzer-x86_64.a')) ||
+    existsSync(join(ask('-print-runtime-dir'), 'libclang_rt.fuzzer-x86_64.a'))
+  );
+}
+
 /** Needed besides by the whole test suite. @type {Package[]} */
 export const testPackages = [
   command('redis-server'),
@@ -82,6 +91,9 @@ export const testPackages = [
   command('git'),
   command('procps', 'ps'),
   command('systemd', 'systemd-analyze'),
+  command('clang'),
+  command('llvm', 'llvm-cov'),
+  { name: 'libclang-rt-dev', present: hasFuzzer },
 ];
 
 /** Names of the packages of `wanted` that are not there. */

@@ -34,6 +34,11 @@ export function allPhases(root) {
       }),
     },
     {
+      title: 'fuzzing',
+      limitMs: minutes(5),
+      command: (file) => ({ program: process.execPath, args: ['scripts/fuzz.mjs', '--seconds', '4', '--report', file], env: {} }),
+    },
+    {
       title: 'containers on cgroup v2, in a virtual machine',
       limitMs: minutes(23),
       read: readMachineReport,

@@ -168,6 +168,13 @@ const excessive: [string, HostileLayer['tar'], HostileLayer['limits']?][] = [
     rawTar({ name: 'a', pax: Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`SCHILY.xattr.user.${index}`, 'v'])) }),
   ],
   [
+    'more attributes than a file has room for',
+    rawTar({
+      name: 'a',
+      pax: Object.fromEntries(Array.from({ length: 15 }, (_, index) => [`SCHILY.xattr.user.${index}`, Buffer.alloc(60_000, 'v')])),
+    }),
+  ],
+  [
     'an extended header whose size is terabytes',
     rawTar({ name: 'x', type: 'x', patch: (header) => header.write('77777777777 ', 124, 'latin1') }),
   ],

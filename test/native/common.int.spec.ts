@@ -83,6 +83,11 @@ describe('the JSON reader', () => {
     expect(echo([text])[0]).toContain(message);
   });
 
+  it.each(['80', 'c0af', 'c3', 'e28228', 'eda080', 'f0808080', 'f4908080', 'ff'])('refuses bytes that are no UTF-8: %s', (bytes) => {
+    const text = Buffer.concat([Buffer.from('["'), Buffer.from(bytes, 'hex'), Buffer.from('"]\n')]);
+    expect(run('json', text)).toContain('not UTF-8');
+  });
+
   it('keeps integers whole, up to 2^64 - 1', () => {
     expect(echo(['18446744073709551615', '-9223372036854775808'])).toEqual(['18446744073709551615', '-9223372036854775808']);
   });
