@@ -178,7 +178,8 @@ static int create_in(struct cgroups *g, const struct cg_hierarchy *h, const stru
 	g->v2_fd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (g->v2_fd < 0)
 		return rt_fail_errno(err, "open cgroup %s", dir);
-	return limits_apply(&g->layout, h, dir, &c->resources, err);
+	r = limits_apply(&g->layout, h, dir, &c->resources, err);
+	return r < 0 ? r : cgroups_delegate(c, g->v2_fd, err);
 }
 
 int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *err)

@@ -48,4 +48,10 @@ must_check int cgroups_remove_empty(const struct cg_layout *layout, const char *
 #define CGROUPS_REMOVE_MS 10000
 must_check int cgroups_remove(const struct cg_layout *layout, const char *path, struct rt_error *err);
 
+/*
+ * Gives a v2 cgroup to the container's user, who may then make cgroups below it and put processes there, but change no limit
+ * (runtime-spec "Cgroup ownership"): where the config has a cgroup namespace and a writable cgroup mount. Else does nothing.
+ */
+must_check int cgroups_delegate(const struct config *c, int cgroup_fd, struct rt_error *err);
+
 #endif

@@ -121,8 +121,9 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 		snprintf(n->rootfs, sizeof n->rootfs, "%s", c->rootfs);
 	else if (snprintf(n->rootfs, sizeof n->rootfs, "%s/%s", n->bundle, c->rootfs) >= (int)sizeof n->rootfs)
 		return rt_fail(err, ENAMETOOLONG, "root file system %s", c->rootfs);
-	if (snprintf(n->cgroups_path, sizeof n->cgroups_path, "%s%s", c->cgroups_path ? c->cgroups_path : "/berth/", c->cgroups_path ? "" : o->id) >=
-	    (int)sizeof n->cgroups_path)
+	/* A relative path is relative to where those stand that the config does not name. */
+	const char *path = c->cgroups_path ? c->cgroups_path : o->id;
+	if (snprintf(n->cgroups_path, sizeof n->cgroups_path, "%s%s", path[0] == '/' ? "" : "/berth/", path) >= (int)sizeof n->cgroups_path)
 		return rt_fail(err, ENAMETOOLONG, "cgroupsPath");
 	if ((r = self_protect(c, o->argv, err)) < 0)
 		return r;
@@ -292,6 +293,12 @@ static void undo(struct creation *n)
 		return; /* the state stays, so that `delete` can try again */
 	if (n->has_state && state_remove(n->options->root, n->options->id, n->state_dir, &ignored) < 0)
 		return;
+	/* Other hooks may have run, and what they set up is torn down by these (runtime-spec "Lifecycle"). */
+	if (n->state.pid > 0) {
+		struct state gone = n->state;
+		gone.doc = n->config.doc;
+		lifecycle_hooks(&gone, HOOK_POSTSTOP, STATUS_STOPPED);
+	}
 }
 
 static void release(struct creation *n)

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -22,20 +23,33 @@ static int bind_device(int rootfs, const char *path, int tree, struct rt_error *
 	return sys_move_mount(tree, target) < 0 ? rt_fail_errno(err, "mount device %s", path) : 0;
 }
 
-/* mknod and owner by the descriptor of the directory. An equal node that is there already will do. */
+/* A node that is there already will do when it is the same device. By one descriptor: what was looked at is what is changed. */
+static int take_over(int dir, const char *name, mode_t type, const struct device_spec *d, struct rt_error *err)
+{
+	char path[32];
+	struct stat st;
+	cleanup_fd int node = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (node < 0 || fstat(node, &st) < 0)
+		return rt_fail_errno(err, "make device %s", d->path);
+	if ((st.st_mode & S_IFMT) != type || (type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
+		return rt_fail(err, EEXIST, "make device %s", d->path);
+	if (fchownat(node, "", d->uid, d->gid, AT_EMPTY_PATH) < 0)
+		return rt_fail_errno(err, "own device %s", d->path);
+	/* The host's /proc: the container's is below the root file system. */
+	snprintf(path, sizeof path, "/proc/self/fd/%d", node);
+	return chmod(path, d->mode) < 0 ? rt_fail_errno(err, "set the mode of device %s", d->path) : 0;
+}
+
+/* mknod and owner by the descriptor of the directory. */
 static int make_node(int dir, const struct device_spec *d, struct rt_error *err)
 {
 	const char *name = strrchr(d->path, '/') + 1;
 	mode_t type = d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
-	struct stat st;
-	if (mknodat(dir, name, type | d->mode, makedev(d->major, d->minor)) < 0) {
-		if (errno != EEXIST || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || (st.st_mode & S_IFMT) != type ||
-		    (type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
-			return rt_fail(err, errno, "make device %s", d->path);
-	}
-	if (fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (mknodat(dir, name, type | d->mode, makedev(d->major, d->minor)) < 0)
+		return errno == EEXIST ? take_over(dir, name, type, d, err) : rt_fail_errno(err, "make device %s", d->path);
+	/* mknod obeyed the umask, which is 0 here. */
+	if ((d->uid || d->gid) && fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return rt_fail_errno(err, "make device %s", d->path);
-	/* mknod obeyed the umask, which is 0 here; a node that was there keeps its mode. */
 	return 0;
 }
 
@@ -91,6 +105,6 @@ int devices_populate(const struct config *c, const struct prepared *p, struct rt
 	for (int i = 0; r == 0 && p->bind_devices && i < DEFAULT_DEVICES; i++)
 		r = bind_device(p->rootfs, default_device_specs[i].path, p->default_devices[i], err);
 	for (size_t i = 0; r == 0 && i < c->device_count; i++)
-		r = p->bind_devices ? bind_device(p->rootfs, c->devices[i].path, p->devices[i], err) : make_device(p->rootfs, &c->devices[i], err);
+		r = p->bind_devices && p->devices[i] >= 0 ? bind_device(p->rootfs, c->devices[i].path, p->devices[i], err) : make_device(p->rootfs, &c->devices[i], err);
 	return r < 0 ? r : make_links(p->rootfs, err);
 }

@@ -39,9 +39,17 @@ void lifecycle_hooks(const struct state *s, enum hook_stage stage, enum status n
 	if (!s->hooks || !s->doc)
 		return;
 	cleanup_free char *text = state_to_json(s, now);
-	/* The specification has a failure here logged, no more: the container has its way already. */
-	if (!text || config_parse_hooks(&c, json_root(s->doc), &err) < 0 || hooks_run(&c.hooks[stage], hook_stage_names[stage], text, &err) < 0)
-		log_warning("%s", err.text);
+	if (!text || config_parse_hooks(&c, json_root(s->doc), &err) < 0) {
+		log_warning("%s hooks: %s", hook_stage_names[stage], err.text);
+		return;
+	}
+	/* The specification has a failure here logged, and the other hooks run: the container has its way already. */
+	for (size_t i = 0; i < c.hooks[stage].count; i++) {
+		struct rt_error failure = { 0 };
+		struct hook_list one = { &c.hooks[stage].at[i], 1 };
+		if (hooks_run(&one, hook_stage_names[stage], text, &failure) < 0)
+			log_warning("%s", failure.text);
+	}
 }
 
 int container_start(const struct container_options *o, struct rt_error *err)

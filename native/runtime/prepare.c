@@ -90,7 +90,10 @@ static int prepare_devices(struct config *c, struct prepared *p, struct rt_error
 			return p->default_devices[i];
 	}
 	for (size_t i = 0; p->bind_devices && i < c->device_count; i++) {
-		if ((p->devices[i] = prepare_device(&c->devices[i], 0, err)) < 0)
+		/* A FIFO is no device of the host's; anybody may make one. */
+		if (c->devices[i].type == 'p')
+			p->devices[i] = -1;
+		else if ((p->devices[i] = prepare_device(&c->devices[i], 0, err)) < 0)
 			return p->devices[i];
 	}
 	return 0;

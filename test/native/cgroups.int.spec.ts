@@ -43,7 +43,19 @@ describe('the cgroup', () => {
     expect(existsSync(`${mount}/berth/${bundle.id}`)).toBe(false);
   });
 
-  it.each(['relative', '/a/../../escape', '/./x'])('is refused at %s', (path) => {
+  it('stands beside those without a name when its path is relative', () => {
+    bundle.create(['wait'], (config) => {
+      config.linux.cgroupsPath = `rel-${bundle.id}/x`;
+    });
+    const { mount } = hierarchyOf('memory');
+    expect(existsSync(`${mount}/berth/rel-${bundle.id}/x`)).toBe(true);
+    bundle.runtime(['delete', '--force', bundle.id]);
+    for (const hierarchy of hierarchies()) {
+      if (existsSync(`${hierarchy.mount}/berth/rel-${bundle.id}`)) rmdirSync(`${hierarchy.mount}/berth/rel-${bundle.id}`);
+    }
+  });
+
+  it.each(['a/../../escape', '/a/../../escape', '/./x'])('is refused at %s', (path) => {
     const outcome = bundle.run(['exit', '0'], (config) => {
       config.linux.cgroupsPath = path;
     });

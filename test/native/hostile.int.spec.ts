@@ -219,7 +219,6 @@ describe('a config', () => {
         ),
       'needs both uidMappings and gidMappings',
     ],
-    ['a terminal without a socket', (c) => Object.assign(c.process, { terminal: true }), 'needs --console-socket'],
     ['another major version', (c) => Object.assign(c, { ociVersion: '2.0.0' }), 'ociVersion 2.0.0 is not supported'],
     ['a mask that is relative', (c) => Object.assign(c.linux, { maskedPaths: ['x'] }), 'maskedPaths must be absolute'],
     [

@@ -277,6 +277,31 @@ describe('/dev', () => {
   });
 });
 
+describe('devices of the config', () => {
+  const fifo = { path: '/dev/pipe', type: 'p', fileMode: 0o640, uid: 3, gid: 4 };
+  it.each([
+    ['in a user namespace', () => {}],
+    ['without one', asHostRoot],
+  ] as const)('may be FIFOs %s', (_, change) => {
+    const outcome = bundle.run(['stat', '/dev/pipe'], (config) => {
+      change(config);
+      config.linux.devices = [fifo];
+    });
+    expect(outcome.lines[0]).toMatchObject({ mode: 0o010640, uid: 3, gid: 4 });
+  });
+
+  it('that are there already are taken over, with owner and mode, and others are refused', () => {
+    const run = (minor: number) =>
+      bundle.run(['stat', '/nodes/x'], (config) => {
+        asHostRoot(config);
+        config.linux.devices = [{ path: '/nodes/x', type: 'c', major: 1, minor, fileMode: 0o604, uid: 3, gid: 4 }];
+      });
+    expect(run(3).lines[0]).toMatchObject({ minor: 3, mode: 0o020604 });
+    expect(run(3).lines[0]).toMatchObject({ minor: 3, mode: 0o020604, uid: 3 });
+    expect(run(5).stderr).toContain('make device /nodes/x: File exists');
+  });
+});
+
 describe('masked and read-only paths', () => {
   it('hide files behind a device that reads as empty, and directories behind empty ones', () => {
     const secret = bundle.makeDir('secret');

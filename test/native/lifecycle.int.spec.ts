@@ -260,6 +260,28 @@ describe('hooks', () => {
     expect(bundle.leftovers()).toEqual([]);
   });
 
+  it('after the stop run when the creation fails, too: what others set up is torn down', () => {
+    const log = join(bundle.dir, 'hooks');
+    const outcome = bundle.run(['exit', '0'], (config) => {
+      config.hooks = { createRuntime: [hook(`echo up >> ${log}`), hook('exit 3')], poststop: [hook(`(echo down; cat) >> ${log}`)] };
+    });
+    expect(outcome.status).toBe(1);
+    expect(readFileSync(log, 'utf8')).toMatch(/^up\ndown\n.*"status":"stopped"/);
+  });
+
+  it('after the start and the stop all run, whatever becomes of one', () => {
+    const log = join(bundle.dir, 'hooks');
+    const outcome = bundle.run(['exit', '7'], (config) => {
+      config.hooks = {
+        poststart: [hook('exit 4'), hook(`echo started >> ${log}`)],
+        poststop: [hook('exit 5'), hook(`echo gone >> ${log}`)],
+      };
+    });
+    expect(outcome.status).toBe(7);
+    expect(outcome.stderr).toContain('warning');
+    expect(readFileSync(log, 'utf8')).toBe('started\ngone\n');
+  });
+
   it('are killed at their timeout', () => {
     const outcome = bundle.run(['exit', '0'], (config) => {
       config.hooks = { prestart: [{ path: '/bin/sleep', args: ['sleep', '60'], timeout: 1 }] };

@@ -243,6 +243,22 @@ describe('the cgroup mount', () => {
     expect(existsSync(mount)).toBe(true);
   });
 
+  it('of v2 that may be written to is the container user’s own, but for its limits', () => {
+    if (!hierarchies().some(({ v2 }) => v2)) return;
+    const dir = '/sys/fs/cgroup';
+    const owned = (options: string[]) =>
+      bundle.run(
+        ['mkdir', `${dir}/below`, 'write', `${dir}/below/cgroup.procs`, '0', 'write', `${dir}/cgroup.max.depth`, '5'],
+        (config) => {
+          for (const mount of config.mounts) if (mount.type === 'cgroup') Object.assign(mount, { type: 'cgroup2', options });
+          config.process.user = { uid: 8, gid: 8 };
+        },
+      );
+    expect(owned(['nosuid']).lines.map(({ error }) => error)).toEqual([undefined, undefined, 'EACCES']);
+    expect(owned(['nosuid', 'ro']).lines[0]).toMatchObject({ error: 'EROFS' });
+    expect(bundle.leftovers()).toEqual([]);
+  });
+
   it('of type cgroup2 is v2 alone, wherever v2 is mounted', () => {
     const outcome = bundle.run(['read', '/sys/fs/cgroup/cgroup.procs', 'ls', '/sys/fs/cgroup'], (config) => {
       for (const mount of config.mounts) if (mount.type === 'cgroup') mount.type = 'cgroup2';
