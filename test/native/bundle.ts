@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -318,4 +318,16 @@ export function asHostRoot(config: OciConfig): void {
   config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'user');
   delete config.linux.uidMappings;
   delete config.linux.gidMappings;
+}
+
+/** Runs a shell command in a terminal of 33 rows and 77 columns and types a line once `prompt` shows; what the terminal showed. */
+export async function inTerminal(command: string, prompt: string, line: string): Promise<string> {
+  const script = spawn('script', ['-qec', `stty rows 33 cols 77; ${command}`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  let text = '';
+  script.stdout.on('data', (chunk) => {
+    text += chunk;
+    if (text.includes(prompt) && !script.stdin.writableEnded) script.stdin.end(`${line}\r`);
+  });
+  await new Promise((done, failed) => script.once('close', done).once('error', failed));
+  return text;
 }

@@ -2,7 +2,18 @@ import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, eventually, HOST_BASE, nativeDir, type OciConfig, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
+import {
+  asHostRoot,
+  eventually,
+  HOST_BASE,
+  inTerminal,
+  nativeDir,
+  type OciConfig,
+  reportOf,
+  runtimePath,
+  statusField,
+  TestBundle,
+} from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -222,14 +233,8 @@ describe('a terminal', () => {
 
   it('is stood in for by the runtime in the foreground: output, input, size, status', async () => {
     start();
-    const command = `stty rows 33 cols 77; ${runtimePath} --root ${bundle.stateRoot} exec -t ${bundle.id} /probe window line exit 7; echo status $?; stty -a | grep -o '[-]*icanon'`;
-    const script = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'ignore'] });
-    let text = '';
-    script.stdout.on('data', (chunk) => {
-      text += chunk;
-      if (text.includes('"window"') && !script.stdin.writableEnded) script.stdin.end('hello\r');
-    });
-    await new Promise((done) => script.once('close', done));
+    const command = `${runtimePath} --root ${bundle.stateRoot} exec -t ${bundle.id} /probe window line exit 7; echo status $?; stty -a | grep -o '[-]*icanon'`;
+    const text = await inTerminal(command, '"window"', 'hello');
     expect(text).toContain('"rows":33,"columns":77');
     expect(text).toContain('"text":"hello"');
     expect(text).toContain('status 7');

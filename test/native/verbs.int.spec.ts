@@ -1,8 +1,7 @@
-import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { eventually, hierarchyOf, type OciConfig, runtimePath, TestBundle } from './bundle.js';
+import { eventually, hierarchyOf, inTerminal, type OciConfig, runtimePath, TestBundle } from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -185,14 +184,8 @@ describe('run in the foreground', () => {
     const config = bundle.config(['window', 'line', 'report', 'exit', '7']);
     config.process.terminal = true;
     bundle.write(config);
-    const command = `stty rows 33 cols 77; ${runtimePath} --root ${bundle.stateRoot} run -b ${bundle.dir} ${bundle.id}; echo status $?`;
-    const script = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'ignore'] });
-    let text = '';
-    script.stdout.on('data', (chunk) => {
-      text += chunk;
-      if (text.includes('"window"') && !script.stdin.writableEnded) script.stdin.end('hello\r');
-    });
-    await new Promise((done) => script.once('close', done));
+    const command = `${runtimePath} --root ${bundle.stateRoot} run -b ${bundle.dir} ${bundle.id}; echo status $?`;
+    const text = await inTerminal(command, '"window"', 'hello');
     expect(text).toContain('"rows":33,"columns":77');
     expect(text).toContain('"text":"hello"');
     expect(text).toContain('"fds":{"0":"/dev/pts/0","1":"/dev/pts/0","2":"/dev/pts/0"}');

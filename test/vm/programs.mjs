@@ -7,7 +7,21 @@ const run = promisify(execFile);
 
 /** Debian packages whose programs the guest gets, as far as the host has them. */
 const packages = [
-  ...['bash', 'dash', 'coreutils', 'util-linux', 'mount', 'procps', 'iproute2', 'nftables', 'findutils', 'grep', 'sed', 'diffutils'],
+  ...[
+    'bash',
+    'dash',
+    'coreutils',
+    'util-linux',
+    'bsdutils',
+    'mount',
+    'procps',
+    'iproute2',
+    'nftables',
+    'findutils',
+    'grep',
+    'sed',
+    'diffutils',
+  ],
   ...[
     'tar',
     'gzip',
