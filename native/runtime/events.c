@@ -161,7 +161,7 @@ int container_events(const struct container_options *o, struct rt_error *err)
 		return dir;
 	cleanup_fd int init = state_pidfd(&s);
 	if (init < 0 || !s.cgroups_path)
-		return rt_fail(err, EINVAL, "container %s is not running", o->id);
+		return rt_fail(err, EINVAL, "container not running: %s", o->id);
 	/* Others may change the container while it is watched. */
 	close(take_fd(&dir));
 	w.init = init;

@@ -50,7 +50,7 @@ static int load(struct joining *j, struct rt_error *err)
 		return rt_fail(err, EINVAL, "cannot exec in a %s container: %s", status_name(now), o->id);
 	j->init = state_pidfd(&j->state);
 	if (j->init < 0)
-		return rt_fail(err, j->init, "container %s", o->id);
+		return rt_fail(err, j->init, "container not running: %s", o->id);
 	return config_load(dir, &j->config, err);
 }
 

@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "runtime/user.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -29,7 +32,27 @@ static int check(const char *path)
 	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
 }
 
-int exec_find(const struct process_spec *p, struct program *out, struct rt_error *err)
+/* Programs and shells count on HOME, and engines leave it to the runtime, which alone sees the container's files. */
+static int add_home(const struct process_spec *p, struct program *out, struct rt_error *err)
+{
+	out->env = p->env.at;
+	for (size_t i = 0; i < p->env.count; i++) {
+		if (!strncmp(p->env.at[i], "HOME=", 5))
+			return 0;
+	}
+	static char home[PATH_MAX + 5];
+	snprintf(home, sizeof home, "HOME=/");
+	user_home(AT_FDCWD, p->uid, home + 5, sizeof home - 5);
+	out->env = calloc(p->env.count + 2, sizeof *out->env);
+	if (!out->env)
+		return rt_fail(err, ENOMEM, "set HOME");
+	if (p->env.count)
+		memcpy(out->env, p->env.at, p->env.count * sizeof *out->env);
+	out->env[p->env.count] = home;
+	return 0;
+}
+
+static int find_program(const struct process_spec *p, struct program *out, struct rt_error *err)
 {
 	const char *name = p->args.at[0];
 	int found = -ENOENT;
@@ -56,8 +79,14 @@ int exec_find(const struct process_spec *p, struct program *out, struct rt_error
 	}
 }
 
+int exec_find(const struct process_spec *p, struct program *out, struct rt_error *err)
+{
+	int r = find_program(p, out, err);
+	return r < 0 ? r : add_home(p, out, err);
+}
+
 int exec_program(const struct process_spec *p, const struct program *program, struct rt_error *err)
 {
-	execve(program->path, (char *const *)p->args.at, (char *const *)p->env.at);
+	execve(program->path, (char *const *)p->args.at, (char *const *)program->env);
 	return rt_fail_errno(err, "exec %s", program->path);
 }

@@ -8,11 +8,12 @@
 
 struct program {
 	char path[PATH_MAX];
+	const char **env; /* the process's; with HOME from the container's /etc/passwd, or "/", when it had none */
 };
 
 /*
  * Resolves args[0] as execvp(3) does, with the PATH of the container's environment: with a slash it is a path from the
- * working directory; else the first executable file in PATH. ENOENT or EACCES.
+ * working directory; else the first executable file in PATH. ENOENT or EACCES. Runs inside the container, as its user.
  */
 must_check int exec_find(const struct process_spec *p, struct program *out, struct rt_error *err);
 

@@ -115,7 +115,7 @@ int container_kill(const struct container_options *o, struct rt_error *err)
 	}
 	cleanup_fd int fd = state_pidfd(&s);
 	if (fd == -ESRCH)
-		return rt_fail(err, EINVAL, "container %s is not running", o->id);
+		return rt_fail(err, EINVAL, "container not running: %s", o->id);
 	if (fd < 0)
 		return rt_fail(err, fd, "open the process of %s", o->id);
 	if (syscall(SYS_pidfd_send_signal, fd, o->signal, NULL, 0) < 0)

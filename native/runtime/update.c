@@ -133,7 +133,7 @@ int container_update(const struct container_options *o, struct rt_error *err)
 	if (dir < 0)
 		return dir;
 	if (state_status(dir, &s) == STATUS_STOPPED || !s.cgroups_path)
-		return rt_fail(err, EINVAL, "container %s is not running", o->id);
+		return rt_fail(err, EINVAL, "container not running: %s", o->id);
 	int r = read_options(&o->update, &c, err);
 	if (r == 0 && (r = cg_detect(&layout, err)) == 0)
 		r = limits_update(&layout, s.cgroups_path, &c.resources, err);

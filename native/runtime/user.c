@@ -28,8 +28,10 @@ bool user_parse_id(const char *text, size_t len, uint32_t *out)
 static int read_file(int root, const char *path, char **out, struct rt_error *err)
 {
 	struct stat st;
+	/* From a process's own root no link leads out. */
+	uint64_t resolve = RESOLVE_NO_MAGICLINKS | (root == AT_FDCWD ? 0 : RESOLVE_IN_ROOT);
 	/* O_NONBLOCK: a FIFO is opened, and then refused, without waiting for a writer. */
-	cleanup_fd int fd = fs_openat2(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	cleanup_fd int fd = fs_openat2(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, resolve);
 	if (fd < 0)
 		return rt_fail(err, fd, "open the container's %s", path);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
@@ -88,6 +90,26 @@ bool user_name(const char *passwd, uint32_t uid, char *out, size_t size)
 		}
 	}
 	return false;
+}
+
+/* name:password:uid:gid:comment:home:... */
+void user_home(int root, uint32_t uid, char *out, size_t size)
+{
+	struct rt_error ignored = { 0 };
+	cleanup_free char *passwd = NULL;
+	if (read_file(root, "/etc/passwd", &passwd, &ignored) < 0)
+		return;
+	for (const char *p = passwd; *p;) {
+		struct field f[6];
+		uint32_t id;
+		if (split(&p, f, 6) < 6 || !user_parse_id(f[2].at, f[2].len, &id) || id != uid)
+			continue;
+		if (f[5].len && *f[5].at == '/' && f[5].len < size) {
+			memcpy(out, f[5].at, f[5].len);
+			out[f[5].len] = 0;
+		}
+		return;
+	}
 }
 
 /* name:password:gid:member,member */

@@ -26,6 +26,12 @@ bool user_has_names(const char *text);
 /* Name of a user in the text of a passwd file; false when it has none. */
 bool user_name(const char *passwd, uint32_t uid, char *out, size_t size);
 
+/*
+ * Home directory of a user by the passwd file below `root` (AT_FDCWD: in this process's own), when the file is sane and gives an absolute
+ * path; else *out stays as it is.
+ */
+void user_home(int root, uint32_t uid, char *out, size_t size);
+
 /* A plain decimal id that names somebody, of len bytes. */
 bool user_parse_id(const char *text, size_t len, uint32_t *out);
 

@@ -72,7 +72,7 @@ describe('events', () => {
     start(['exit', '0']);
     expect(bundle.runtime(['events', '--interval', 'soon', bundle.id]).stderr).toContain('--interval "soon" is not a time');
     await eventually(() => bundle.state().status === 'stopped', 'stopped');
-    expect(bundle.runtime(['events', '--stats', bundle.id]).stderr).toContain('is not running');
+    expect(bundle.runtime(['events', '--stats', bundle.id]).stderr).toContain('not running');
   });
 });
 

@@ -183,13 +183,13 @@ describe('limits', () => {
 });
 
 describe('environment and arguments', () => {
-  it('are those of the config and nothing else', () => {
+  it('are those of the config, with a HOME where it names none, and nothing else', () => {
     const env = ['A=1', 'B=x=y', 'PATH=/bin', 'EMPTY='];
     const config = bundle.config(['report']);
     config.process.env = env;
     bundle.write(config);
     const outcome = bundle.runtime(['run', '-b', bundle.dir, bundle.id], { env: { SECRET: 'host' } });
-    expect(reportOf(outcome).env).toEqual(env);
+    expect(reportOf(outcome).env).toEqual([...env, 'HOME=/']);
   });
 
   it.each(['NOEQUALS', '=x'])('are refused with the variable "%s"', (variable) => {

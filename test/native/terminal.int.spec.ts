@@ -67,5 +67,8 @@ it('is refused where nobody takes it, or nobody asked for one', () => {
   expect(bundle.runtime(['create', '-b', bundle.dir, '--console-socket', nobody, bundle.id]).stderr).toContain(
     'connect to the console socket',
   );
+  for (const command of [['create'], ['run', '--detach']]) {
+    expect(bundle.runtime([...command, '-b', bundle.dir, bundle.id]).stderr).toContain('process.terminal needs --console-socket');
+  }
   expect(bundle.leftovers()).toEqual([]);
 });

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventually, hierarchyOf, inTerminal, type OciConfig, runtimePath, TestBundle } from './bundle.js';
@@ -143,6 +143,11 @@ describe('update', () => {
     writeFileSync(file, JSON.stringify({ memory: { limit: 80 * MIB }, pids: { limit: 30 } }));
     expect(tell('update', '--resources', file, '--pids-limit', '31')).toMatchObject({ status: 0, stderr: '' });
     expect([memory(), pids()]).toEqual([`${80 * MIB}`, '31']);
+    writeFileSync(file, JSON.stringify({ pids: { limit: 32 } }));
+    const stdin = openSync(file, 'r');
+    expect(bundle.runtime(['update', '--resources', '-', bundle.id], { stdin })).toMatchObject({ status: 0, stderr: '' });
+    closeSync(stdin);
+    expect(pids()).toBe('32');
   });
 
   it('leaves every limit as it was when one is refused', () => {
@@ -168,7 +173,7 @@ describe('update', () => {
   it('refuses a container that has ended', async () => {
     start(['exit', '0']);
     await eventually(() => bundle.state().status === 'stopped', 'stopped');
-    expect(tell('update', '--pids-limit', '5').stderr).toContain('is not running');
+    expect(tell('update', '--pids-limit', '5').stderr).toContain('not running');
   });
 });
 
