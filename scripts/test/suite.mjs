@@ -29,7 +29,7 @@ export function allPhases(root) {
     {
       title: 'native programs with sanitizers',
       limitMs: minutes(8),
-      command: vitest(root, ['test/dist/native/', 'test/dist/shim/', 'test/dist/layer/', ...serial], {
+      command: vitest(root, ['test/dist/native/', 'test/dist/shim/', 'test/dist/launcher/', 'test/dist/layer/', ...serial], {
         BERTH_NATIVE_DIR: join(root, 'native/build/san'),
       }),
     },

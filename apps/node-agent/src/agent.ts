@@ -98,6 +98,7 @@ export class Agent {
     this.pages.server.close();
     this.pages.server.closeAllConnections();
     this.node.stopPage.close();
+    await this.node.launcher.close();
     await this.node.egress?.close();
     await removeCgroupParents(this.node);
     await this.release();

@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { join } from 'node:path';
 import { idRangeOfSlot } from '@berth/core';
 import { ContentStore, OverlaySnapshotter, probeLayerForm } from '@berth/image';
-import { SpawnShimLauncher } from '@berth/runtime';
+import { ResidentShimLauncher } from '@berth/runtime';
 import type { Logger } from 'pino';
 import type { NodeServices } from './attempts/node-services.js';
 import type { AgentConfig } from './config.js';
@@ -77,7 +77,7 @@ export async function openNode(
     images,
     snapshotter,
     layerForm: layers.form,
-    launcher: new SpawnShimLauncher(join(config.nativeDir, 'berth-shim')),
+    launcher: new ResidentShimLauncher(config.nativeDir, join(config.runDirectory, 'launcher', name)),
     runtimes: nodeRuntimes(
       Object.assign(new Map(config.runtimes), { default: config.runtimeProgram }),
       join(config.runDirectory, 'runtime', name),

@@ -19,7 +19,7 @@ export interface ShimLaunch {
 }
 
 export interface ShimStarted {
-  /** The container's first process on the host. */
+  /** The container's first process on the host; 0 when it has ended already. */
   readonly pid: number;
   /** RFC 3339 in UTC. */
   readonly startedAt: string;
@@ -34,4 +34,7 @@ export class ShimLaunchError extends Error {
 export abstract class ShimLauncher {
   /** Resolves once the container's process runs. Throws ShimLaunchError. */
   abstract launch(launch: ShimLaunch): Promise<ShimStarted>;
+
+  /** Ends what this holds; the containers live on. */
+  abstract close(): Promise<void>;
 }

@@ -13,6 +13,8 @@ export class SpawnShimLauncher extends ShimLauncher {
     super();
   }
 
+  override async close(): Promise<void> {}
+
   override launch(launch: ShimLaunch): Promise<ShimStarted> {
     return new Promise((resolve, reject) => {
       // A session of its own: a Ctrl-C for the agent's terminal must not reach a shim that has not detached yet.
