@@ -17,6 +17,7 @@
 #include "layer/image-mount.h"
 #include "layer/overlay.h"
 #include "layer/pack.h"
+#include "layer/sandbox.h"
 #include "layer/tar.h"
 #include "layer/unpack.h"
 #include "layer/walk.h"
@@ -156,14 +157,21 @@ static int do_unpack(const struct arguments *a, struct rt_error *err)
 
 struct packing {
 	int image;
-	const struct layer_limits *limits;
+	const struct arguments *arguments;
 	struct pack_result result;
+	struct blob_facts blob;
 };
 
 static int make_image(void *context, const struct byte_source *archive, struct rt_error *err)
 {
 	struct packing *p = context;
-	return pack_layer(archive, p->image, p->limits, &p->result, err);
+	return pack_layer(archive, p->image, &p->arguments->limits, &p->result, err);
+}
+
+static int pack(void *context, struct rt_error *err)
+{
+	struct packing *p = context;
+	return blob_run(&p->arguments->blob, make_image, p, &p->blob, err);
 }
 
 static int do_pack(const struct arguments *a, struct rt_error *err)
@@ -174,11 +182,10 @@ static int do_pack(const struct arguments *a, struct rt_error *err)
 	cleanup_fd int image = open(a->image, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (image < 0)
 		return rt_fail_errno(err, "create %.200s", a->image);
-	struct packing p = { .image = image, .limits = &a->limits };
-	struct blob_facts blob;
-	r = blob_run(&a->blob, make_image, &p, &blob, err);
+	struct packing p = { .image = image, .arguments = a };
+	r = sandbox_run(pack, &p, sizeof p, err);
 	if (r == 0)
-		r = print_layer(&blob, p.result.bytes, p.result.entries, err);
+		r = print_layer(&p.blob, p.result.bytes, p.result.entries, err);
 	if (r < 0)
 		unlink(a->image);
 	return r;
@@ -186,19 +193,24 @@ static int do_pack(const struct arguments *a, struct rt_error *err)
 
 static int count_archive(void *context, const struct byte_source *archive, struct rt_error *err)
 {
-	const struct layer_limits *limits = context;
+	const struct packing *p = context;
 	struct tar_reader tar;
-	tar_open(&tar, archive, limits);
+	tar_open(&tar, archive, &p->arguments->limits);
 	return tar_drain(&tar, err);
+}
+
+static int verify(void *context, struct rt_error *err)
+{
+	struct packing *p = context;
+	return blob_run(&p->arguments->blob, count_archive, p, &p->blob, err);
 }
 
 /* The same bytes once more, to be compared and kept nowhere. */
 static int do_verify(const struct arguments *a, struct rt_error *err)
 {
-	struct layer_limits limits = a->limits;
-	struct blob_facts blob;
-	int r = blob_run(&a->blob, count_archive, &limits, &blob, err);
-	return r < 0 ? r : print_layer(&blob, 0, 0, err);
+	struct packing p = { .image = -1, .arguments = a };
+	int r = sandbox_run(verify, &p, sizeof p, err);
+	return r < 0 ? r : print_layer(&p.blob, 0, 0, err);
 }
 
 static int do_mount(const struct arguments *a, struct rt_error *err)

@@ -1,8 +1,8 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { lstat, mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { describeTree, isRoot, LayerFixture, runLayer } from './layer-fixture.js';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { berthLayer, describeTree, isRoot, isSanitized, LayerFixture, runLayer } from './layer-fixture.js';
 import { withImage } from './mounted-image.js';
 import { type RawEntry, rawEntry, rawTar } from './raw-tar.js';
 
@@ -166,6 +166,28 @@ describe.skipIf(!isRoot)('packing a layer into an image', () => {
     );
     expect(images[0]?.equals(images[1] as Buffer)).toBe(true);
     expect(images[0]?.length).toBeLessThan(tar.length * 1.02);
+  });
+
+  it.skipIf(isSanitized)('reads the archive where it may do nothing else, and ends with whoever asked', async () => {
+    const child = spawn(berthLayer, ['pack', '--image', join(fixture.root, 'image')], { stdio: ['pipe', 'ignore', 'ignore'], env: {} });
+    const [pid] = await vi.waitFor(async () => {
+      const pids = (await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')).trim().split(' ').filter(Boolean);
+      expect(pids).toHaveLength(1);
+      const status = await readFile(`/proc/${pids[0]}/status`, 'utf8');
+      expect(status).toMatch(/^Seccomp:\t2$/m);
+      expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+      for (const set of ['CapPrm', 'CapEff', 'CapInh']) expect(status).toMatch(new RegExp(`^${set}:\\t0+$`, 'm'));
+      return pids;
+    });
+    child.kill('SIGKILL');
+    // A machine whose first process reaps nobody keeps its number.
+    const state = () =>
+      readFile(`/proc/${pid}/status`, 'utf8').then(
+        (text) => /^State:\t(.)/m.exec(text)?.[1],
+        () => 'gone',
+      );
+    await vi.waitFor(async () => expect(['gone', 'Z', 'X']).toContain(await state()));
+    child.stdin.destroy();
   });
 
   it('refuses to write over anything', async () => {
