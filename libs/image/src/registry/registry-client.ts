@@ -147,19 +147,16 @@ export class RegistryClient {
 
   /**
    * Streams a blob and verifies size and digest on the way: the last chunk is followed by `digestMismatch` when they were wrong. A connection that breaks is
-   * taken up where it stopped. No request is made before the first chunk is asked for.
+   * taken up where it stopped, and a large blob comes by several connections at a time. No request is made before the first chunk is asked for.
    */
   openBlob(repository: RepositoryReference, blob: Descriptor, options: BlobOptions = {}): AsyncGenerator<Buffer> {
     if (blob.size > this.limits.blobBytesMax) throw new ImageError('tooLarge', `${blob.digest} has ${blob.size} bytes`);
     const headers = { accept: '*/*', 'accept-encoding': 'identity' };
-    const open = (offset: number) =>
-      this.#get(
-        repository,
-        blobPath(repository, blob.digest),
-        offset > 0 ? { ...headers, range: `bytes=${offset}-${blob.size - 1}` } : headers,
-        options.signal,
-      );
-    return readBlob(open, blob, this.limits, options.hashed !== 'byConsumer');
+    const open = (begin: number, end: number, signal: AbortSignal) => {
+      const part = begin > 0 || end < blob.size ? { range: `bytes=${begin}-${end - 1}` } : {};
+      return this.#get(repository, blobPath(repository, blob.digest), { ...headers, ...part }, signal);
+    };
+    return readBlob(open, blob, this.limits, { hashes: options.hashed !== 'byConsumer', signal: options.signal });
   }
 
   /** A whole blob of at most `maxBytes`, verified. */

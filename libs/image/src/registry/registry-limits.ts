@@ -14,6 +14,10 @@ export interface RegistryLimits {
   readonly retryAfterMaxMs: number;
   readonly redirectsMax: number;
   readonly floor: TransferFloor;
+  /** A blob of at least twice as much is asked for in parts of so many bytes, */
+  readonly rangeBytes: number;
+  /** so many of them at a time; 1: every blob in one piece. A download holds as many parts in memory at most. */
+  readonly rangesAtOnce: number;
   readonly manifestBytesMax: number;
   readonly configBytesMax: number;
   readonly blobBytesMax: number;
@@ -30,6 +34,8 @@ export const DEFAULT_REGISTRY_LIMITS: RegistryLimits = {
   retryAfterMaxMs: 10_000,
   redirectsMax: 5,
   floor: { windowMs: 30_000, minBytes: 32 * 1024 },
+  rangeBytes: 4 * 1024 * 1024,
+  rangesAtOnce: 3,
   manifestBytesMax: 4 * 1024 * 1024,
   configBytesMax: 4 * 1024 * 1024,
   blobBytesMax: 32 * 1024 ** 3,

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ImageError, isTransient } from '../image-error.js';
 import { discardBody, type ExchangeResponse, HttpExchange } from './http-exchange.js';
 import type { RegistryLimits } from './registry-limits.js';
+import { RegistryPauses } from './registry-pauses.js';
 import { fetchToken, parseChallenges } from './token-auth.js';
 
 /** Where a registry listens and what the operator grants it. */
@@ -36,6 +37,9 @@ export interface RegistryRequest {
 }
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+/** Of this process: a registry counts requests, not pulls. */
+const pauses = new RegistryPauses();
+
 const RETRIED = new Set([408, 429, 500, 502, 503, 504]);
 
 /**
@@ -62,6 +66,7 @@ export class RegistryTransport {
   async send(request: RegistryRequest): Promise<ExchangeResponse> {
     const { attempts, backoffMs } = this.#options.limits;
     for (let attempt = 1; ; attempt++) {
+      await this.#pause(pauses.leftMs(this.base.origin), request);
       const last = attempt >= attempts;
       let pauseMs = backoffMs * 2 ** (attempt - 1) * (0.5 + Math.random());
       try {
@@ -69,13 +74,19 @@ export class RegistryTransport {
         if (!RETRIED.has(response.status)) return response;
         discardBody(response);
         const failure = new ImageError('registryUnavailable', `${response.url.host} answered ${response.status}`);
-        pauseMs = Math.max(pauseMs, retryAfterMs(response.headers['retry-after']));
+        const asked = retryAfterMs(response.headers['retry-after']);
+        if (asked <= this.#options.limits.retryAfterMaxMs) pauses.note(this.base.origin, asked);
+        pauseMs = Math.max(pauseMs, asked);
         if (last || pauseMs > this.#options.limits.retryAfterMaxMs) throw failure;
       } catch (error) {
         if (last || !isTransient(error) || pauseMs > this.#options.limits.retryAfterMaxMs) throw error;
       }
-      await sleep(pauseMs, undefined, request.signal ? { signal: request.signal } : {}).catch(() => request.signal?.throwIfAborted());
+      await this.#pause(pauseMs, request);
     }
+  }
+
+  async #pause(ms: number, { signal }: RegistryRequest): Promise<void> {
+    if (ms > 0) await sleep(ms, undefined, signal ? { signal } : {}).catch(() => signal?.throwIfAborted());
   }
 
   /** The absolute URL of a target; one that the registry gave (an upload's Location) must be of its own origin. */

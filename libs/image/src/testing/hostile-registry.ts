@@ -88,12 +88,13 @@ export class HostileRegistry {
       response.writeHead(404, { 'content-type': 'application/json' }).end('{"errors":[{"code":"NAME_UNKNOWN"}]}');
       return;
     }
-    const from = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
-    const body = bytes.subarray(from);
-    response.writeHead(from > 0 ? 206 : 200, {
+    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
+    const [from, to] = [Number(range?.[1] ?? 0), Math.min(Number(range?.[2] ?? bytes.length - 1), bytes.length - 1)];
+    const body = bytes.subarray(from, to + 1);
+    response.writeHead(range ? 206 : 200, {
       'content-type': manifest?.mediaType ?? 'application/octet-stream',
       'content-length': body.length,
-      ...(from > 0 ? { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {}),
+      ...(range ? { 'content-range': `bytes ${from}-${to}/${bytes.length}` } : {}),
     });
     response.end(request.method === 'HEAD' ? undefined : body);
   }
