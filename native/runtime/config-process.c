@@ -5,6 +5,7 @@
 #include "runtime/caps.h"
 #include "runtime/config.h"
 #include "runtime/log.h"
+#include "runtime/lsm.h"
 #include "runtime/scheduling.h"
 
 static const struct { const char *name; int resource; } rlimit_names[] = {
@@ -106,10 +107,10 @@ static int parse_user(struct config *c, const struct json *process, struct rt_er
 	return 0;
 }
 
-/* LSM labels would be promises that nothing here keeps. */
+/* A label would be a promise that nothing here keeps. */
 static int refuse_unsupported(const struct json *process, struct rt_error *err)
 {
-	static const char *const fields[] = { "apparmorProfile", "selinuxLabel", "commandLine" };
+	static const char *const fields[] = { "selinuxLabel", "commandLine" };
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
 		const struct json *n = json_get(process, fields[i]);
 		if (n && !(n->type == JSON_STRING && n->count == 0))
@@ -132,6 +133,7 @@ int config_parse_process(struct config *c, const struct json *process, struct rt
 {
 	struct process_spec *p = &c->process;
 	const struct json *console;
+	const char *profile = "";
 	int64_t oom = INT64_MIN, width = 0, height = 0;
 	int r;
 	if ((r = refuse_unsupported(process, err)) < 0 || (r = config_strings(c, process, "args", &p->args, err)) < 0 ||
@@ -152,7 +154,8 @@ int config_parse_process(struct config *c, const struct json *process, struct rt
 	if (!p->cwd || p->cwd[0] != '/')
 		return rt_fail(err, EINVAL, "config.json: process.cwd must be an absolute path");
 	if ((r = check_env(&p->env, err)) < 0 || (r = parse_user(c, process, err)) < 0 || (r = parse_rlimits(c, process, err)) < 0 ||
-	    (r = config_parse_scheduling(p, process, err)) < 0)
+	    (r = config_parse_scheduling(p, process, err)) < 0 || (r = config_string(process, "apparmorProfile", &profile, err)) < 0 ||
+	    (r = lsm_set_apparmor(p, profile, err)) < 0)
 		return r;
 	return parse_capabilities(p, process, err);
 }

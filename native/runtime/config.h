@@ -91,6 +91,7 @@ struct process_spec {
 	size_t rlimit_count;
 	bool has_oom_score_adj;
 	int oom_score_adj;
+	const char *apparmor; /* profile; NULL: whatever the runtime is confined by */
 	struct scheduler_spec scheduler;
 	int io_priority; /* as ioprio_set(2) has it; -1: not given */
 	const char *affinity_initial, *affinity_final; /* execCPUAffinity: lists of CPUs, or NULL */

@@ -14,6 +14,7 @@
 #include "runtime/become.h"
 #include "runtime/console.h"
 #include "runtime/exec.h"
+#include "runtime/lsm.h"
 #include "runtime/namespaces.h"
 #include "runtime/seccomp-notify.h"
 #include "runtime/sync.h"
@@ -57,6 +58,8 @@ static int run_inside(struct join_args *a, int terminal, bool is_someone, struct
 	if (!is_someone && (r = become_someone(a, err)) < 0)
 		return r;
 	if ((r = exec_find(p, &program, err)) < 0 || (r = sync_send(a->sync_fd, SYNC_READY, err)) < 0 || (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
+		return r;
+	if ((r = lsm_apply(p, err)) < 0)
 		return r;
 	if (a->filter && p->no_new_privileges && (r = seccomp_load(a->filter, err)) < 0)
 		return r;

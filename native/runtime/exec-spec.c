@@ -8,6 +8,7 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/caps.h"
+#include "runtime/lsm.h"
 #include "runtime/user.h"
 
 static int from_file(const char *path, struct config *c, struct json_doc **doc, struct rt_error *err)
@@ -122,8 +123,6 @@ static int from_options(const struct container_options *o, pid_t init, struct co
 
 int exec_spec(const struct container_options *o, pid_t init, struct config *c, struct json_doc **doc, struct rt_error *err)
 {
-	if (o->apparmor && *o->apparmor)
-		return rt_fail(err, ENOTSUP, "--apparmor %s: AppArmor profiles are not supported", o->apparmor);
 	if (o->process_label && *o->process_label)
 		return rt_fail(err, ENOTSUP, "--process-label %s: SELinux labels are not supported", o->process_label);
 	if (!o->process_file && (!o->args.count || !*o->args.at[0]))
@@ -132,5 +131,5 @@ int exec_spec(const struct container_options *o, pid_t init, struct config *c, s
 		return rt_fail(err, EINVAL, "exec takes --process FILE or a program, not both");
 	int r = o->process_file ? from_file(o->process_file, c, doc, err) : from_options(o, init, c, err);
 	c->process.terminal |= o->tty;
-	return r;
+	return r == 0 && o->apparmor ? lsm_set_apparmor(&c->process, o->apparmor, err) : r;
 }

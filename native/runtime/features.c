@@ -95,7 +95,7 @@ static void write_linux(struct json_out *o)
 	write_capabilities(o);
 	write_cgroup(o);
 	write_seccomp(o);
-	enabled(o, "apparmor", false);
+	enabled(o, "apparmor", true);
 	enabled(o, "selinux", false);
 	enabled(o, "intelRdt", false);
 	json_out_key(o, "mountExtensions");

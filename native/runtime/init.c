@@ -16,6 +16,7 @@
 #include "runtime/console.h"
 #include "runtime/exec.h"
 #include "runtime/hooks.h"
+#include "runtime/lsm.h"
 #include "runtime/namespaces.h"
 #include "runtime/process.h"
 #include "runtime/rootfs.h"
@@ -165,6 +166,8 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = run_hooks(a, HOOK_START_CONTAINER, "startContainer", STATUS_CREATED, m.pid, err)) < 0)
 		return r;
 	if (!a->asks_to_exec && (r = process_set_rlimits(p, 0, err)) < 0)
+		return r;
+	if ((r = lsm_apply(p, err)) < 0)
 		return r;
 	if (a->filter && p->no_new_privileges && (r = seccomp_load(a->filter, err)) < 0)
 		return r;

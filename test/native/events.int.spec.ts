@@ -86,7 +86,7 @@ describe('features', () => {
     expect(hooks).toEqual(['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop']);
     expect(linux.cgroup).toEqual({ v1: true, v2: true, systemd: false, systemdUser: false, rdma: true });
     expect(linux.seccomp.enabled).toBe(true);
-    expect([linux.apparmor, linux.selinux, linux.intelRdt]).toEqual([{ enabled: false }, { enabled: false }, { enabled: false }]);
+    expect([linux.apparmor, linux.selinux, linux.intelRdt]).toEqual([{ enabled: true }, { enabled: false }, { enabled: false }]);
   });
 
   it('list only namespaces that a container can have', () => {

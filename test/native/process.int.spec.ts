@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, closeSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asHostRoot, type OciConfig, type Outcome, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
@@ -250,6 +250,32 @@ describe('the working directory', () => {
       config.process.capabilities = {};
     });
     expect(outcome.stderr).toContain('enter the working directory /closed: Permission denied');
+  });
+});
+
+describe('the AppArmor profile', () => {
+  const enabled = existsSync('/sys/module/apparmor/parameters/enabled');
+  const onProfile = (apparmorProfile: string) => (config: OciConfig) => {
+    config.process.apparmorProfile = apparmorProfile;
+  };
+
+  it('may be "unconfined" on every kernel', () => {
+    const outcome = bundle.run(['read', '/proc/self/attr/current'], onProfile('unconfined'));
+    expect(outcome).toMatchObject({ status: 0, stderr: '' });
+    if (enabled) expect(outcome.lines[0]?.text).toBe('unconfined\n');
+  });
+
+  it('is refused where it is not loaded, in exec too, and where nothing can be trusted to set it', () => {
+    const missing = enabled ? 'berth-none is not loaded on this host' : 'this kernel has no AppArmor';
+    expect(bundle.run(['exit', '0'], onProfile('berth-none')).stderr).toContain(missing);
+    expect(bundle.leftovers()).toEqual([]);
+    const faked = bundle.run(['exit', '0'], (config) => {
+      onProfile('unconfined')(config);
+      config.mounts = config.mounts.filter(({ type }) => type !== 'proc');
+      Object.assign(config.linux, { maskedPaths: [], readonlyPaths: [] });
+    });
+    if (enabled) expect(faked.stderr).toContain('needs proc mounted at /proc');
+    else expect(faked.status).toBe(0);
   });
 });
 
