@@ -22,7 +22,6 @@ export function formatQuota(dimension: NonNullable<Problem['dimension']>, value:
     case 'memoryBytes':
     case 'diskBytes':
     case 'logBytes':
-    case 'registryBytes':
       return value === Number.MAX_SAFE_INTEGER ? 'unlimited' : formatSize(value);
     case 'timeoutMs':
       return formatDuration(value);

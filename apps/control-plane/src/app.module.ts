@@ -13,6 +13,7 @@ import { CONFIG, type Config } from './config.js';
 import { ChangeNodeState } from './fleet/change-node-state.js';
 import type { ControlLinkContext } from './fleet/control-link.js';
 import { CreateJoinToken } from './fleet/create-join-token.js';
+import { DispatchRuns } from './fleet/dispatch-runs.js';
 import { Heartbeats } from './fleet/heartbeats.js';
 import { JoinNode } from './fleet/join-node.js';
 import { CONTROL_LINK_CONTEXT, LinkServer, LOG_LINK_CONTEXT } from './fleet/link-server.js';
@@ -38,9 +39,11 @@ import { FollowLogs } from './reporting/follow-logs.js';
 import { RunChanges } from './reporting/run-changes.js';
 import { WaitForRun } from './reporting/wait-for-run.js';
 import { AdmitWaiting } from './scheduler/admit-waiting.js';
+import { FairShares } from './scheduler/fair-shares.js';
 import { LoseNodes } from './scheduler/lose-nodes.js';
 import { PlaceRuns } from './scheduler/place-runs.js';
 import { PlaceStalled } from './scheduler/place-stalled.js';
+import { ReadFairness } from './scheduler/read-fairness.js';
 import { STORE } from './tokens.js';
 
 /** What the module is built on: made before it, closed after it. */
@@ -92,6 +95,8 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       WakeUps,
       Signals,
       // scheduler
+      FairShares,
+      ReadFairness,
       PlaceRuns,
       PlaceStalled,
       AdmitWaiting,
@@ -99,6 +104,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       // fleet
       NodeLinks,
       NodeOrders,
+      DispatchRuns,
       Heartbeats,
       JoinNode,
       CreateJoinToken,

@@ -30,6 +30,8 @@ export interface PlacementRequest {
   readonly diskBytes?: number;
   /** Features that its node must have. */
   readonly needs: readonly string[];
+  /** It has waited for so long that a node is kept free for it, where one is large enough. */
+  readonly starved?: boolean;
 }
 export interface Placement {
   readonly runId: string;
@@ -56,11 +58,13 @@ interface Room {
   cpuMillis: number;
   memoryBytes: number;
   diskBytes: number;
+  /** For a run that has waited too long: nothing else goes there. */
+  kept: boolean;
 }
 
 /**
  * Chooses a node for each run, in the order given, the best by `policy`: each placement takes its room before the next run is looked at.
- * Only ready nodes count.
+ * Only ready nodes count. A starved run that fits nowhere now keeps a node from those after it, so that small runs cannot hold it off for ever.
  */
 export function place(fleet: Fleet, runs: readonly PlacementRequest[], policy: PlacementPolicy): PlacementDecision {
   const rooms: Room[] = fleet.nodes
@@ -70,6 +74,7 @@ export function place(fleet: Fleet, runs: readonly PlacementRequest[], policy: P
       cpuMillis: node.cpuMillis - node.reserved.cpuMillis,
       memoryBytes: node.memoryBytes - node.reserved.memoryBytes,
       diskBytes: (node.diskBytes ?? 0) - (node.reserved.diskBytes ?? 0),
+      kept: false,
     }))
     .sort((a, b) => (a.node.id < b.node.id ? -1 : 1));
 
@@ -79,6 +84,7 @@ export function place(fleet: Fleet, runs: readonly PlacementRequest[], policy: P
     const room = bestRoom(rooms, run, policy);
     if (room === null) {
       unplaced.push({ runId: run.runId, reason: refusal(rooms, run) });
+      if (run.starved === true) keepFree(rooms, run);
       continue;
     }
     room.cpuMillis -= run.cpuMillis;
@@ -105,7 +111,7 @@ function bestRoom(rooms: readonly Room[], run: PlacementRequest, policy: Placeme
   let best: Room | null = null;
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const room of rooms) {
-    if (!offers(room, run)) continue;
+    if (room.kept || !offers(room, run)) continue;
     if (room.cpuMillis < run.cpuMillis || room.memoryBytes < run.memoryBytes || shortOfDisk(room.diskBytes, run)) continue;
     const fit = fitScore(room.node, { cpuMillis: room.cpuMillis - run.cpuMillis, memoryBytes: room.memoryBytes - run.memoryBytes });
     const score = policy === 'pack' ? fit : -fit;
@@ -119,6 +125,24 @@ function bestRoom(rooms: readonly Room[], run: PlacementRequest, policy: Placeme
 
 function offers({ node }: Room, run: PlacementRequest): boolean {
   return run.needs.every((need) => node.features.includes(need));
+}
+
+/**
+ * Keeps the node that will soonest have room for the run, the one with the largest part free of what it needs, from the rest of this placement: smaller
+ * runs go on elsewhere, and what ends there leaves room until it fits.
+ */
+function keepFree(rooms: readonly Room[], run: PlacementRequest): void {
+  const part = (free: number, asked: number) => (asked > 0 ? Math.min(1, free / asked) : 1);
+  let best: Room | null = null;
+  let bestPart = -1;
+  for (const room of rooms) {
+    const { node } = room;
+    if (room.kept || !offers(room, run) || node.cpuMillis < run.cpuMillis || node.memoryBytes < run.memoryBytes) continue;
+    if (shortOfDisk(node.diskBytes ?? 0, run)) continue;
+    const free = Math.min(part(room.cpuMillis, run.cpuMillis), part(room.memoryBytes, run.memoryBytes));
+    if (free > bestPart) [best, bestPart] = [room, free];
+  }
+  if (best !== null) best.kept = true;
 }
 
 /** A run that asks for no bound of its writes needs none of the node's disk. */

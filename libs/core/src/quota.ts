@@ -1,5 +1,5 @@
 /*
- * What bounds a tenant. INVARIANT: in every dimension, used never exceeds the limit, and equals the sum of what the tenant's runs and blobs hold.
+ * What bounds a tenant. INVARIANT: in every dimension, used never exceeds the limit, and equals the sum of what the tenant's runs hold.
  *
  * A run takes an amount of every dimension of `quotaDimensions` when it is admitted, all or none. At its end it gives back what it merely held
  * (runs, cpu, memory, disk, pids), keeps the log bytes that it wrote until it is deleted, and turns its share of the budgets into what it spent.
@@ -32,8 +32,8 @@ export const quotaDimensions = [
   'monthlyMemoryMibSeconds',
 ] as const satisfies readonly QuotaDimension[];
 
-/** Limits that no single run takes an amount of: runs that wait for quota, accepted submissions, and what is pushed to the embedded registry. */
-export const tenantDimensions = ['queuedRuns', 'submissionsPerMinute', 'registryBytes'] as const;
+/** Limits that no single run takes an amount of: runs that wait for quota, and accepted submissions. */
+export const tenantDimensions = ['queuedRuns', 'submissionsPerMinute'] as const;
 export type LimitDimension = QuotaDimension | (typeof tenantDimensions)[number];
 export const limitDimensions = [...quotaDimensions, ...tenantDimensions] as const satisfies readonly LimitDimension[];
 

@@ -1,3 +1,4 @@
+import { nextRuns, starvationMs } from '@berth/core';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RunRow } from './ports.js';
 import { exited, MiB, reportOf, StoreFixture } from './testing.js';
@@ -87,24 +88,25 @@ describe('placement', () => {
     await fixture.schedule(1);
     for (let i = 0; i < 5; i++) await fixture.created(greedy);
     for (let i = 0; i < 2; i++) await fixture.created(modest);
-    const view = await fixture.store.runs.placementView(100, new Date());
+    const view = await fixture.store.runs.placementView(100);
     // Both have a second one next; then the older of the two goes first.
-    expect(view.runs.map((run) => run.tenantId).slice(0, 4)).toEqual([modest.id, greedy.id, modest.id, greedy.id]);
-    expect(view.runs).toHaveLength(7);
-    expect(view.runs.some((run) => run.runId === first.id)).toBe(false);
-    expect(view.runs[0]).toMatchObject({ cpuMillis: 100, memoryBytes: 64 * MiB, priority: 50, attempt: 1, createdAt: expect.any(Date) });
+    const runs = nextRuns(view, new Map(), 100, new Date());
+    expect(runs.map((run) => run.tenantId).slice(0, 4)).toEqual([modest.id, greedy.id, modest.id, greedy.id]);
+    expect(runs).toHaveLength(7);
+    expect(runs.some((run) => run.runId === first.id)).toBe(false);
+    expect(runs[0]).toMatchObject({ cpuMillis: 100, memoryBytes: 64 * MiB, priority: 50, attempt: 1, createdAt: expect.any(Date) });
   });
 
   it('orders a tenant by priority and then age', async () => {
     const tenant = await fixture.tenant();
     const made: RunRow[] = [];
     for (const priority of [50, 10, 90, 50]) made.push(await fixture.created(tenant, { priority }));
-    const view = await fixture.store.runs.placementView(100, new Date());
+    const view = await fixture.store.runs.placementView(100);
     const order = [2, 0, 3, 1].map((i) => made[i]?.id);
     const [a, b, c, d] = order;
     expect(view.runs.map((run) => run.runId)).toEqual(expect.arrayContaining(order));
     await fixture.node(100, 4096 * MiB);
-    const roomy = await fixture.store.runs.placementView(100, new Date());
+    const roomy = await fixture.store.runs.placementView(100);
     const ids = roomy.runs.map((run) => run.runId);
     expect(ids[0]).toBe(a);
     expect(ids.at(-1)).toBe(d);
@@ -132,11 +134,41 @@ describe('placement', () => {
     expect(placed.size).toBe(2);
   });
 
+  it('keeps a node free for a large run that has waited too long, until it fits', async () => {
+    const tenant = await fixture.tenant();
+    const node = await fixture.node(1000, 4096 * MiB);
+    const small = () => fixture.created(tenant, { request: { cpuMillis: 600, memoryBytes: MiB } });
+    const running = await small();
+    const lease = (await fixture.schedule()).get(running.id)?.lease;
+    if (lease === undefined) throw new Error('not placed');
+    const large = await fixture.created(tenant, { request: { cpuMillis: 1000, memoryBytes: MiB } });
+    const quick = await fixture.created(tenant, { request: { cpuMillis: 400, memoryBytes: MiB } });
+    const late = new Date(Date.now() + starvationMs);
+    expect((await fixture.schedule(100, late)).size).toBe(0);
+    expect((await fixture.store.runs.find(tenant.id, large.id))?.waitingReason).toBe('cpuMillis: no node has enough free');
+    await fixture.report(node.id, lease, exited());
+    expect([...(await fixture.schedule(100, late)).keys()]).toEqual([large.id]);
+    expect((await fixture.store.runs.find(tenant.id, quick.id))?.state).toBe('queued');
+  });
+
+  it('shows of each tenant what it holds, what waits, and since when', async () => {
+    const [busy, idle] = [await fixture.tenant(), await fixture.tenant()];
+    await fixture.node(1000, 4096 * MiB);
+    await fixture.created(busy, { request: { cpuMillis: 700, memoryBytes: MiB } });
+    await fixture.schedule();
+    const waiting = await fixture.created(busy, { request: { cpuMillis: 700, memoryBytes: MiB } });
+    const { tenants } = await fixture.store.runs.standings();
+    expect(tenants).toEqual([
+      { tenantId: busy.id, weight: 100, held: { cpuMillis: 700, memoryBytes: MiB }, awaiting: 1, oldestQueuedAt: waiting.createdAt },
+    ]);
+    expect(tenants.some(({ tenantId }) => tenantId === idle.id)).toBe(false);
+  });
+
   it('commits only what still holds, when two schedulers decide alike at the same time', async () => {
     const tenant = await fixture.tenant();
     const node = await fixture.node(300, 4096 * MiB);
     for (let i = 0; i < 6; i++) await fixture.created(tenant);
-    const view = await fixture.store.runs.placementView(100, new Date());
+    const view = await fixture.store.runs.placementView(100);
     const all = view.runs.map((run) => ({ runId: run.runId, nodeId: node.id }));
     const answers = await Promise.all([1, 2, 3, 4].map(() => fixture.store.runs.commitPlacements(all, [], new Date())));
     const placed = answers.flat().map((placement) => placement.lease.runId);

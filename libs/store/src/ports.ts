@@ -1,4 +1,4 @@
-import type { AppErrorCode, Fleet, LimitDimension, Placement, Quota, RunDemand, RunState } from '@berth/core';
+import type { AppErrorCode, AwaitingRun, Fleet, LimitDimension, Placement, Quota, RunDemand, RunState, TenantStanding } from '@berth/core';
 
 /*
  * What the control plane remembers, as ports. Postgres is the truth: every method is one transaction and safe under any number of replicas.
@@ -20,6 +20,8 @@ export interface TenantRow {
   quota: QuotaRow;
   used: QuotaRow;
   runLimits: RunLimitsRow;
+  /** Its part of the fleet beside others'. */
+  weight: number;
   requireDigest: boolean;
   /** What its runs may ask for beyond the ordinary. */
   features: string[];
@@ -116,6 +118,7 @@ export abstract class TenantStore {
     requireDigest: boolean;
     features?: readonly string[];
     runLimits?: Partial<RunLimitsRow>;
+    weight?: number;
   }): Promise<TenantRow>;
   abstract list(): Promise<TenantRow[]>;
   abstract find(id: string): Promise<TenantRow | null>;
@@ -123,9 +126,15 @@ export abstract class TenantStore {
   /** A raised quota admits waiting runs in the same transaction; returns the ids that became admitted. */
   abstract update(
     id: string,
-    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[]; runLimits?: Partial<RunLimitsRow> },
+    change: {
+      quota?: Partial<QuotaRow>;
+      requireDigest?: boolean;
+      features?: readonly string[];
+      runLimits?: Partial<RunLimitsRow>;
+      weight?: number;
+    },
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null>;
-  /** Every tenant's used beside the sum of what its runs, their logs and its blobs hold; a difference is a bug. Submissions leave nothing to sum. */
+  /** Every tenant's used beside the sum of what its runs and their logs hold; a difference is a bug. Submissions leave nothing to sum. */
   abstract recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]>;
 }
 
@@ -259,25 +268,18 @@ export abstract class RunStore {
   /** One run's history as it stands; without `runId` the tenant's, a second late, so that no entry can appear before a cursor that passed it. */
   abstract events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]>;
 
-  /** Runs that hold a reservation and await a node, in the order fairness gives them, and the fleet, in one snapshot. */
-  abstract placementView(
-    limit: number,
-    now: Date,
-  ): Promise<{
+  /**
+   * The fleet, the tenants with runs that hold a reservation and await a node, and the first of these runs, in one snapshot: what `nextRuns` of libs/core
+   * orders. `isPartial`: some tenant has more that would fit.
+   */
+  abstract placementView(limit: number): Promise<{
     fleet: Fleet;
-    runs: {
-      runId: string;
-      tenantId: string;
-      cpuMillis: number;
-      memoryBytes: number;
-      diskBytes: number;
-      priority: number;
-      createdAt: Date;
-      digest: string;
-      attempt: number;
-      needs: string[];
-    }[];
+    tenants: TenantStanding[];
+    runs: (AwaitingRun & { diskBytes: number; createdAt: Date; digest: string; attempt: number; needs: string[] })[];
+    isPartial: boolean;
   }>;
+  /** Every tenant that holds a node's room or waits for it, and since when its longest waiting run does. */
+  abstract standings(): Promise<{ fleet: Fleet; tenants: (TenantStanding & { awaiting: number; oldestQueuedAt: Date | null })[] }>;
   /** Commits those that still hold (run queued, node ready with room); raises the epoch; records why the unplaced wait. Returns what was placed. */
   abstract commitPlacements(
     placements: Placement[],

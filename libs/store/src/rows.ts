@@ -29,7 +29,6 @@ export function tenantRow(tenant: StoredTenant, now: Date): TenantRow {
       monthlyMemoryMibSeconds: Number(tenant.quotaMonthlyMemoryMibSeconds),
       queuedRuns: Number(tenant.quotaQueuedRuns),
       submissionsPerMinute: Number(tenant.quotaSubmissionsPerMinute),
-      registryBytes: Number(tenant.quotaRegistryBytes),
     },
     used: {
       concurrentRuns: tenant.usedConcurrentRuns,
@@ -42,9 +41,9 @@ export function tenantRow(tenant: StoredTenant, now: Date): TenantRow {
       monthlyMemoryMibSeconds: isThisMonth ? Number(tenant.usedMonthlyMemoryMibSeconds) : 0,
       queuedRuns: tenant.waitingRuns,
       submissionsPerMinute: tenant.rateMinute >= rateMinute(now) ? tenant.rateSubmissions : 0,
-      registryBytes: Number(tenant.usedRegistryBytes),
     },
     runLimits: { defaults: runLimits.defaults ?? {}, maxima: runLimits.maxima ?? {} },
+    weight: tenant.weight,
     requireDigest: tenant.requireDigest,
     features: tenant.features,
     createdAt: tenant.createdAt,

@@ -1,4 +1,4 @@
-import type { Fleet, Placement, RunState } from '@berth/core';
+import type { Placement, RunState } from '@berth/core';
 import type pg from 'pg';
 import type { Prisma, PrismaClient } from './generated/client.js';
 import { inTransaction, retryOnDeadlock } from './pool.js';
@@ -18,8 +18,9 @@ import { admitWaiting, lockTenants } from './sql/admit-waiting.js';
 import { applyReports } from './sql/apply-reports.js';
 import { cancel } from './sql/cancel.js';
 import { deleteRun } from './sql/delete-run.js';
-import { commitPlacements, placementView, type RunAwaitingNode } from './sql/place.js';
+import { commitPlacements, type PlacementView, placementView } from './sql/place.js';
 import { releaseLost } from './sql/release-lost.js';
+import { standings } from './sql/standings.js';
 
 const withRelations = { include: runRelations, relationLoadStrategy: 'join' } as const;
 
@@ -90,8 +91,12 @@ export class PrismaRunStore extends RunStore {
     return (await this.prisma.runEvent.findMany({ where, orderBy: { id: 'asc' }, take: filter.limit })).map(runEventRow);
   }
 
-  override placementView(limit: number, _now: Date): Promise<{ fleet: Fleet; runs: RunAwaitingNode[] }> {
+  override placementView(limit: number): Promise<PlacementView> {
     return placementView(this.pool, limit);
+  }
+
+  override standings(): ReturnType<RunStore['standings']> {
+    return standings(this.pool);
   }
 
   override commitPlacements(

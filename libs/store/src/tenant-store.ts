@@ -28,6 +28,7 @@ export class PrismaTenantStore extends TenantStore {
           name: input.name,
           ...quotaFields(input.quota),
           runLimits: (input.runLimits ?? {}) as Prisma.InputJsonObject,
+          ...(input.weight === undefined ? {} : { weight: input.weight }),
           requireDigest: input.requireDigest,
           features: [...(input.features ?? [])],
           createdAt,
@@ -57,22 +58,29 @@ export class PrismaTenantStore extends TenantStore {
 
   override async update(
     id: string,
-    change: { quota?: Partial<QuotaRow>; requireDigest?: boolean; features?: readonly string[]; runLimits?: Partial<RunLimitsRow> },
+    change: {
+      quota?: Partial<QuotaRow>;
+      requireDigest?: boolean;
+      features?: readonly string[];
+      runLimits?: Partial<RunLimitsRow>;
+      weight?: number;
+    },
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null> {
     const limits = limitDimensions.filter((dimension) => change.quota?.[dimension] !== undefined);
     const admitted = await retryOnDeadlock(() =>
       inTransaction(this.pool, async (client) => {
         await lockTenants(client, [id]);
         await client.query(
-          `UPDATE tenants SET ${limits.map((dimension, i) => `${quotaColumn(dimension)} = $${i + 5}, `).join('')}
+          `UPDATE tenants SET ${limits.map((dimension, i) => `${quotaColumn(dimension)} = $${i + 6}, `).join('')}
              require_digest = coalesce($2, require_digest), run_limits = run_limits || coalesce($3::jsonb, '{}'),
-             features = coalesce($4, features)
+             features = coalesce($4, features), weight = coalesce($5, weight)
            WHERE id = $1`,
           [
             id,
             change.requireDigest ?? null,
             change.runLimits === undefined ? null : JSON.stringify(change.runLimits),
             change.features ?? null,
+            change.weight ?? null,
             ...limits.map((dimension) => change.quota?.[dimension]),
           ],
         );
@@ -85,10 +93,9 @@ export class PrismaTenantStore extends TenantStore {
 
   override async recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]> {
     const { rows } = await this.pool.query<RecountRow>(
-      `SELECT t.id, t.waiting_runs, t.used_registry_bytes, ${each(', ', (c) => `t.used_${c.name}`)},
+      `SELECT t.id, t.waiting_runs, ${each(', ', (c) => `t.used_${c.name}`)},
               ${each(', ', (c) => `${recounted(c)} AS sum_${c.name}`)},
-              (SELECT count(*) FROM runs WHERE tenant_id = t.id AND state = 'queued' AND NOT reserved) AS sum_waiting_runs,
-              (SELECT coalesce(sum(bytes), 0)::bigint FROM registry_blobs WHERE tenant_id = t.id) AS sum_registry_bytes
+              (SELECT count(*) FROM runs WHERE tenant_id = t.id AND state = 'queued' AND NOT reserved) AS sum_waiting_runs
        FROM tenants t
        CROSS JOIN LATERAL (SELECT ${each(', ', (c) => `${held(c)} AS ${c.name}`)} FROM runs r WHERE r.tenant_id = t.id) AS runs
        LEFT JOIN budgets b ON b.tenant_id = t.id AND b.month = t.budget_month
@@ -96,8 +103,8 @@ export class PrismaTenantStore extends TenantStore {
     );
     return rows.map((row) => ({
       tenantId: row.id,
-      used: { ...readAmount(row, 'used'), queuedRuns: row.waiting_runs, submissionsPerMinute: 0, registryBytes: row.used_registry_bytes },
-      sum: { ...readAmount(row, 'sum'), queuedRuns: row.sum_waiting_runs, submissionsPerMinute: 0, registryBytes: row.sum_registry_bytes },
+      used: { ...readAmount(row, 'used'), queuedRuns: row.waiting_runs, submissionsPerMinute: 0 },
+      sum: { ...readAmount(row, 'sum'), queuedRuns: row.sum_waiting_runs, submissionsPerMinute: 0 },
     }));
   }
 }
@@ -105,9 +112,7 @@ export class PrismaTenantStore extends TenantStore {
 interface RecountRow extends Record<string, unknown> {
   id: string;
   waiting_runs: number;
-  used_registry_bytes: number;
   sum_waiting_runs: number;
-  sum_registry_bytes: number;
 }
 
 /** What runs hold of a dimension: of logs also what those that ended have kept, of budgets only what is of the tenant's current month. */

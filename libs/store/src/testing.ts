@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Placement, place } from '@berth/core';
+import { nextRuns, type Placement, place } from '@berth/core';
 import { freshDatabase } from '@berth/testing';
 import type pg from 'pg';
 import { openStore } from './open-store.js';
@@ -31,7 +31,7 @@ export class StoreFixture {
   /** Forgets everything but the schema. */
   async clear(): Promise<void> {
     await this.query(
-      'TRUNCATE tenants, budgets, registry_blobs, nodes, join_tokens, api_keys, runs, attempts, run_events, idempotency_keys, outbox, log_chunks',
+      'TRUNCATE tenants, budgets, nodes, join_tokens, api_keys, runs, attempts, run_events, idempotency_keys, outbox, log_chunks',
     );
   }
 
@@ -98,10 +98,9 @@ export class StoreFixture {
   }
 
   /** One round of the scheduler; returns the leases by run. */
-  async schedule(limit = 100): Promise<Map<string, { nodeId: string; lease: LeaseRow }>> {
-    const now = new Date();
-    const view = await this.store.runs.placementView(limit, now);
-    const decision = place(view.fleet, view.runs, 'pack');
+  async schedule(limit = 100, now = new Date()): Promise<Map<string, { nodeId: string; lease: LeaseRow }>> {
+    const view = await this.store.runs.placementView(limit);
+    const decision = place(view.fleet, nextRuns(view, new Map(), limit, now), 'pack');
     const placed = await this.store.runs.commitPlacements([...decision.placements] as Placement[], [...decision.unplaced], now);
     return new Map(placed.map((placement) => [placement.lease.runId, placement]));
   }

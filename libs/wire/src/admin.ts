@@ -17,7 +17,6 @@ export const quota = z.strictObject({
   monthlyMemoryMibSeconds: amount().describe('The same for memory: MiB times seconds'),
   queuedRuns: amount().describe('Runs that wait for quota'),
   submissionsPerMinute: amount().describe('Accepted submissions of a calendar minute'),
-  registryBytes: amount().describe('Blobs in the embedded registry, each once'),
 });
 export type Quota = z.infer<typeof quota>;
 
@@ -32,6 +31,8 @@ const runLimit = z
     timeoutMs: timeout,
   })
   .partial();
+const weight = z.int().min(1).max(10_000).describe("Its part of the fleet beside others'; 100 by default");
+
 /** What one run of the tenant gets that does not ask, and what it may ask for at most; what is absent is the operator's, or unbounded. */
 export const runLimits = z.strictObject({ defaults: runLimit, maxima: runLimit });
 export type RunLimits = z.infer<typeof runLimits>;
@@ -40,6 +41,7 @@ export const createTenantRequest = z.strictObject({
   name: tenantName,
   quota: quota.partial().optional(),
   runLimits: runLimits.partial().optional(),
+  weight: weight.optional(),
   requireDigest: z.boolean().optional(),
   features: featureList.optional(),
 });
@@ -51,6 +53,7 @@ export const tenant = z.object({
   quota,
   used: quota,
   runLimits,
+  weight,
   requireDigest: z.boolean().describe('Refuse tags: runs must name a digest'),
   features: featureList.describe('What its runs may ask for beyond the ordinary'),
   createdAt: timestamp,

@@ -1,5 +1,6 @@
 export * from './admin.js';
 export * from './agent.js';
+export * from './fairness.js';
 export * from './primitives.js';
 export * from './problem.js';
 export * from './run.js';

@@ -18,9 +18,9 @@ const quotaFlags = {
   logs: { type: 'string', value: 'SIZE', description: 'Quota: logs that runs may write, and that are kept' },
   'cpu-hours': { type: 'string', value: 'NUMBER', description: 'Budget of a month, in cpu hours' },
   'memory-hours': { type: 'string', value: 'NUMBER', description: 'Budget of a month, in GiB hours' },
+  weight: { type: 'string', value: 'NUMBER', description: "Its part of the fleet beside others'; 100 by default" },
   queued: { type: 'string', value: 'NUMBER', description: 'Quota: runs that wait for quota' },
   'per-minute': { type: 'string', value: 'NUMBER', description: 'Quota: submissions a minute' },
-  registry: { type: 'string', value: 'SIZE', description: 'Quota: blobs in the embedded registry' },
   'require-digest': { type: 'string', value: 'yes|no', description: 'Refuse tags: runs must name images by digest' },
   features: { type: 'string', value: 'LIST', description: `What runs may ask for: any of ${features.join(', ')}, or none` },
 } as const;
@@ -226,7 +226,12 @@ export const adminCommands: readonly Command[] = [
   joinTokenCreate,
 ];
 
-function policyOf(values: Values<typeof quotaFlags>): { quota?: Partial<Quota>; requireDigest?: boolean; features?: Feature[] } {
+function policyOf(values: Values<typeof quotaFlags>): {
+  quota?: Partial<Quota>;
+  weight?: number;
+  requireDigest?: boolean;
+  features?: Feature[];
+} {
   const asked: Partial<Quota> = {
     ...(values.runs === undefined ? {} : { concurrentRuns: parseWhole(values.runs, '--runs') }),
     ...(values.cpus === undefined ? {} : { cpuMillis: parseCpus(values.cpus, '--cpus') }),
@@ -240,13 +245,13 @@ function policyOf(values: Values<typeof quotaFlags>): { quota?: Partial<Quota>; 
       : { monthlyMemoryMibSeconds: parseWhole(values['memory-hours'], '--memory-hours') * 1024 * 3600 }),
     ...(values.queued === undefined ? {} : { queuedRuns: parseWhole(values.queued, '--queued') }),
     ...(values['per-minute'] === undefined ? {} : { submissionsPerMinute: parseWhole(values['per-minute'], '--per-minute') }),
-    ...(values.registry === undefined ? {} : { registryBytes: parseSize(values.registry, '--registry') }),
   };
   const requireDigest = values['require-digest'];
   if (requireDigest !== undefined && requireDigest !== 'yes' && requireDigest !== 'no')
     throw new UsageError(`--require-digest ${requireDigest}: write yes or no`);
   return {
     ...(Object.keys(asked).length === 0 ? {} : { quota: asked }),
+    ...(values.weight === undefined ? {} : { weight: parseWhole(values.weight, '--weight') }),
     ...(requireDigest === undefined ? {} : { requireDigest: requireDigest === 'yes' }),
     ...(values.features === undefined ? {} : { features: parseFeatures(values.features) }),
   };

@@ -32,8 +32,17 @@ export class AdminTenantsController {
   @Api({ summary: 'Create a tenant', key: 'admin', status: 201, answer: tenant, problems: ['conflict', 'unsupportedField'] })
   async create(@Body({ schema: createTenantRequest }) request: z.infer<typeof createTenantRequest>): Promise<Tenant> {
     const quota = { ...this.config.defaults.quota, ...defined(request.quota) };
-    const { name, runLimits, requireDigest = false, features = [] } = request;
-    return renderTenant(await this.tenants.create({ name, quota, requireDigest, features, runLimits: defined(runLimits) }));
+    const { name, runLimits, weight, requireDigest = false, features = [] } = request;
+    return renderTenant(
+      await this.tenants.create({
+        name,
+        quota,
+        requireDigest,
+        features,
+        runLimits: defined(runLimits),
+        ...(weight === undefined ? {} : { weight }),
+      }),
+    );
   }
 
   @Get()
@@ -66,6 +75,7 @@ export class AdminTenantsController {
       ...(request.quota === undefined ? {} : { quota: defined(request.quota) }),
       ...(request.requireDigest === undefined ? {} : { requireDigest: request.requireDigest }),
       ...(request.features === undefined ? {} : { features: request.features }),
+      ...(request.weight === undefined ? {} : { weight: request.weight }),
       ...(request.runLimits === undefined ? {} : { runLimits: defined(request.runLimits) }),
     });
     if (row === null) throw notFound('ten');

@@ -13,6 +13,7 @@ const components: Readonly<Record<string, z.ZodType>> = {
   CreateKeyRequest: wire.createKeyRequest,
   CreateRunRequest: wire.createRunRequest,
   CreateTenantRequest: wire.createTenantRequest,
+  Fairness: wire.fairness,
   JoinRequest: wire.joinRequest,
   JoinResponse: wire.joinResponse,
   JoinToken: wire.joinToken,

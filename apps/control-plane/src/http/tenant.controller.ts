@@ -1,13 +1,27 @@
 import type { TenantRow } from '@berth/store';
-import { type Tenant, tenant } from '@berth/wire';
+import { type Fairness, fairness, type Tenant, tenant } from '@berth/wire';
 import { Controller, Get } from '@nestjs/common';
+import { ReadFairness } from '../scheduler/read-fairness.js';
 import { Api } from './api.js';
 import { CallingTenant } from './caller.js';
 import { renderTenant } from './render.js';
 
-@Controller('v1/tenant')
+@Controller('v1')
 export class TenantController {
-  @Get()
+  constructor(private readonly readFairness: ReadFairness) {}
+
+  @Get('fairness')
+  @Api({
+    summary: "The calling tenant's part of the fleet: owed, received, and its longest wait",
+    key: 'tenant',
+    status: 200,
+    answer: fairness,
+  })
+  fairness(@CallingTenant() caller: TenantRow): Promise<Fairness> {
+    return this.readFairness.ofTenant(caller);
+  }
+
+  @Get('tenant')
   @Api({ summary: 'The calling tenant: its quota and what it has reserved', key: 'tenant', status: 200, answer: tenant })
   get(@CallingTenant() caller: TenantRow): Tenant {
     return renderTenant(caller);

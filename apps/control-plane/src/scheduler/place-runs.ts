@@ -1,11 +1,11 @@
-import { place } from '@berth/core';
+import { nextRuns, place } from '@berth/core';
 import { RunStore } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config.js';
-import { NodeLinks } from '../fleet/node-links.js';
+import { DispatchRuns } from '../fleet/dispatch-runs.js';
 import { Metrics } from '../metrics/metrics.js';
-import { RunChanges } from '../reporting/run-changes.js';
 import { SingleFlight } from '../single-flight.js';
+import { FairShares } from './fair-shares.js';
 
 const batchSize = 200;
 
@@ -19,9 +19,9 @@ export class PlaceRuns {
 
   constructor(
     @Inject(RunStore) private readonly runs: RunStore,
-    private readonly links: NodeLinks,
-    private readonly changes: RunChanges,
+    private readonly dispatch: DispatchRuns,
     private readonly metrics: Metrics,
+    private readonly shares: FairShares,
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
@@ -38,23 +38,23 @@ export class PlaceRuns {
   private async pass(): Promise<void> {
     for (;;) {
       const now = new Date();
-      const view = await this.runs.placementView(batchSize, now);
+      const view = await this.runs.placementView(batchSize);
+      const decayed = this.shares.observe(view, performance.now());
       if (view.runs.length === 0) return;
-      const decision = place(view.fleet, view.runs, this.config.placement);
+      const runs = nextRuns(view, decayed, batchSize, now);
+      const decision = place(view.fleet, runs, this.config.placement);
       const placed = await this.runs.commitPlacements([...decision.placements], [...decision.unplaced], now);
       this.metrics.placements.inc({ outcome: 'placed' }, placed.length);
       this.metrics.placements.inc({ outcome: 'noRoom' }, decision.unplaced.length);
       this.metrics.placements.inc({ outcome: 'overtaken' }, decision.placements.length - placed.length);
-      this.dispatch(placed);
-      // The view has the runs for which there is no room at its end, so a batch that holds one is the last of which anything fits.
-      if (view.runs.length < batchSize || decision.unplaced.length > 0 || placed.length === 0) return;
+      this.dispatch.execute(placed);
+      const placedIds = new Set(placed.map(({ lease }) => lease.runId));
+      this.shares.placed(
+        view.fleet,
+        runs.filter(({ runId }) => placedIds.has(runId)),
+      );
+      const isWhole = !view.isPartial && view.runs.filter(({ fits }) => fits).length <= batchSize;
+      if (isWhole || placed.length === 0) return;
     }
-  }
-
-  private dispatch(placed: readonly { nodeId: string; lease: { runId: string } }[]): void {
-    const byNode = new Map<string, string[]>();
-    for (const { nodeId, lease } of placed) byNode.set(nodeId, [...(byNode.get(nodeId) ?? []), lease.runId]);
-    for (const [nodeId, runIds] of byNode) this.links.look(nodeId, runIds);
-    this.changes.announce(placed.map(({ lease }) => lease.runId));
   }
 }

@@ -1,4 +1,4 @@
-import { type Fleet, type FleetNode, type NodeState, type Placement, transition } from '@berth/core';
+import { type Fleet, type FleetNode, type NodeState, type Placement, type TenantStanding, transition } from '@berth/core';
 import type pg from 'pg';
 import { inTransaction, retryOnDeadlock } from '../pool.js';
 import type { LeaseRow } from '../ports.js';
@@ -12,6 +12,10 @@ export interface RunAwaitingNode {
   diskBytes: number;
   priority: number;
   createdAt: Date;
+  /** Since when it awaits a node. */
+  queuedAt: Date;
+  /** Whether the roomiest node had room for it. */
+  fits: boolean;
   digest: string;
   attempt: number;
   needs: string[];
@@ -23,53 +27,87 @@ const isOffered = (run: string): string => `(${run}.needs = '{}' OR EXISTS (
           AND n.cpu_millis - n.reserved_cpu_millis >= ${run}.cpu_millis AND n.memory_bytes - n.reserved_memory_bytes >= ${run}.memory_bytes
           AND (${run}.disk_bytes = 0 OR n.disk_bytes - n.reserved_disk_bytes >= ${run}.disk_bytes)))`;
 
+const awaits = `state = 'queued' AND reserved`;
+const fits = (run: string): string => `(${run}.cpu_millis <= room.cpu AND ${run}.memory_bytes <= room.memory
+        AND ${run}.disk_bytes <= greatest(room.disk, 0) AND ${isOffered(run)})`;
+
 /*
- * One statement, hence one snapshot. Fairness: a tenant's n-th waiting run stands behind every other tenant's run that has fewer of its own
- * tenant's runs active or ahead. Runs that the roomiest node could not take come last, so that they never fill the whole batch; they are
- * looked at to say why they wait.
+ * One statement, hence one snapshot. Of each tenant with work: the first of its runs for which the roomiest node has room, and the very first, which may
+ * wait for more room than there is. The tenants are found by hopping along the index of waiting runs, so that neither idle tenants nor long lines cost
+ * anything. Last, some that nobody has told yet why they wait.
  */
 const viewStatement = `
-  WITH room AS (
+  WITH RECURSIVE room AS (
     SELECT coalesce(max(cpu_millis - reserved_cpu_millis), -1) AS cpu, coalesce(max(memory_bytes - reserved_memory_bytes), -1) AS memory,
            coalesce(max(disk_bytes - reserved_disk_bytes), -1) AS disk
     FROM nodes WHERE state = 'ready'
-  ), awaiting AS (
-    SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.disk_bytes, r.priority, r.created_at, r.digest, r.attempt, r.needs, false AS is_hopeless,
-           busy.active + row_number() OVER (PARTITION BY t.id ORDER BY r.priority DESC, r.id) AS turn
-    FROM room CROSS JOIN tenants t
-    CROSS JOIN LATERAL (
-      SELECT * FROM runs
-      WHERE tenant_id = t.id AND state = 'queued' AND reserved AND cpu_millis <= room.cpu AND memory_bytes <= room.memory
-        AND disk_bytes <= greatest(room.disk, 0)
-        AND ${isOffered('runs')}
-      ORDER BY priority DESC, id LIMIT $1
-    ) AS r
-    CROSS JOIN LATERAL (SELECT count(*) AS active FROM runs WHERE tenant_id = t.id AND node_id IS NOT NULL) AS busy
+  ), busy AS (
+    (SELECT tenant_id FROM runs WHERE ${awaits} ORDER BY tenant_id LIMIT 1)
     UNION ALL
-    (SELECT r.id, r.tenant_id, r.cpu_millis, r.memory_bytes, r.disk_bytes, r.priority, r.created_at, r.digest, r.attempt, r.needs, true, 0 FROM room CROSS JOIN runs r
-     WHERE r.state = 'queued' AND r.reserved AND NOT (r.cpu_millis <= room.cpu AND r.memory_bytes <= room.memory AND r.disk_bytes <= greatest(room.disk, 0)
-       AND ${isOffered('r')})
-     ORDER BY r.waiting_reason IS NOT NULL, r.id LIMIT $1)
+    SELECT (SELECT r.tenant_id FROM runs r WHERE r.state = 'queued' AND r.reserved AND r.tenant_id > busy.tenant_id ORDER BY r.tenant_id LIMIT 1)
+    FROM busy WHERE busy.tenant_id IS NOT NULL
+  ), tenancy AS (
+    SELECT t.id, t.weight FROM busy JOIN tenants t ON t.id = busy.tenant_id
+  ), part AS (
+    SELECT least($1::int, greatest(8, 2 * $1::int / greatest(1, count(*))))::int AS size FROM tenancy
+  ), heads AS (
+    SELECT r.*, ${fits('r')} AS fits FROM room CROSS JOIN tenancy t
+    CROSS JOIN LATERAL (SELECT * FROM runs WHERE tenant_id = t.id AND ${awaits} ORDER BY priority DESC, id LIMIT 1) AS r
+  ), fitting AS (
+    SELECT r.* FROM room CROSS JOIN tenancy t
+    CROSS JOIN LATERAL (
+      SELECT * FROM runs WHERE tenant_id = t.id AND ${awaits} AND ${fits('runs')} ORDER BY priority DESC, id LIMIT (SELECT size FROM part)
+    ) AS r
+  ), untold AS (
+    SELECT r.* FROM room CROSS JOIN (SELECT * FROM runs WHERE ${awaits} AND waiting_reason IS NULL ORDER BY id LIMIT 2 * $1::int) AS r
+    WHERE NOT ${fits('r')} AND r.id NOT IN (SELECT id FROM heads)
+  ), awaiting AS (
+    SELECT *, true AS fits FROM fitting
+    UNION ALL SELECT * FROM heads WHERE NOT fits
+    UNION ALL SELECT *, false FROM untold
   )
   SELECT
+    (SELECT size FROM part) AS part,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'id', id, 'state', state, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes, 'diskBytes', disk_bytes,
         'reserved', jsonb_build_object('cpuMillis', reserved_cpu_millis, 'memoryBytes', reserved_memory_bytes, 'diskBytes', reserved_disk_bytes,
                                        'runs', reserved_runs),
         'features', features
       ) ORDER BY id), '[]') FROM nodes WHERE state <> 'dead') AS nodes,
+    (SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', t.id, 'weight', t.weight, 'held',
+        jsonb_build_object('cpuMillis', coalesce(held.cpu, 0), 'memoryBytes', coalesce(held.memory, 0)))), '[]')
+     FROM tenancy t
+     CROSS JOIN LATERAL (SELECT sum(cpu_millis) AS cpu, sum(memory_bytes) AS memory FROM runs WHERE tenant_id = t.id AND node_id IS NOT NULL) AS held
+    ) AS tenants,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'runId', id, 'tenantId', tenant_id, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes, 'diskBytes', disk_bytes, 'priority', priority,
-        'createdAt', created_at, 'digest', digest, 'attempt', attempt + 1, 'needs', needs
-      ) ORDER BY is_hopeless, turn, id), '[]')
-     FROM (SELECT * FROM awaiting ORDER BY is_hopeless, turn, id LIMIT $1) AS batch) AS runs`;
+        'createdAt', created_at, 'queuedAt', queued_at, 'digest', digest, 'attempt', attempt + 1, 'needs', needs, 'fits', fits
+      ) ORDER BY fits DESC, priority DESC, id), '[]')
+     FROM awaiting) AS runs`;
+
+export interface PlacementView {
+  fleet: Fleet;
+  /** Those with runs that await a node, and what they hold. */
+  tenants: TenantStanding[];
+  runs: RunAwaitingNode[];
+  /** Some tenant has more runs that fit than the view shows. */
+  isPartial: boolean;
+}
 
 /** See `RunStore.placementView`. */
-export async function placementView(pool: pg.Pool, limit: number): Promise<{ fleet: Fleet; runs: RunAwaitingNode[] }> {
-  type Row = { nodes: FleetNode[]; runs: (Omit<RunAwaitingNode, 'createdAt'> & { createdAt: string })[] };
+export async function placementView(pool: pg.Pool, limit: number): Promise<PlacementView> {
+  type Stored = Omit<RunAwaitingNode, 'createdAt' | 'queuedAt'> & { createdAt: string; queuedAt: string };
+  type Row = { part: number; nodes: FleetNode[]; tenants: TenantStanding[]; runs: Stored[] };
   const { rows } = await pool.query<Row>({ name: 'placement-view', text: viewStatement, values: [limit] });
-  const view = rows[0] ?? { nodes: [], runs: [] };
-  return { fleet: { nodes: view.nodes }, runs: view.runs.map((run) => ({ ...run, createdAt: new Date(run.createdAt) })) };
+  const view = rows[0] ?? { part: 0, nodes: [], tenants: [], runs: [] };
+  const shown = new Map<string, number>();
+  for (const run of view.runs) if (run.fits) shown.set(run.tenantId, (shown.get(run.tenantId) ?? 0) + 1);
+  return {
+    fleet: { nodes: view.nodes },
+    tenants: view.tenants,
+    runs: view.runs.map((run) => ({ ...run, createdAt: new Date(run.createdAt), queuedAt: new Date(run.queuedAt) })),
+    isPartial: [...shown.values()].some((count) => count >= view.part),
+  };
 }
 
 const placeStatement = `
