@@ -24,9 +24,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "probe.h"
+
 static char **argp;
 
-static const char *next(void)
+const char *next(void)
 {
 	if (!*argp) {
 		fprintf(stderr, "probe: an argument is missing\n");
@@ -35,7 +37,7 @@ static const char *next(void)
 	return *argp++;
 }
 
-static long next_number(void)
+long next_number(void)
 {
 	return strtol(next(), NULL, 0);
 }
@@ -55,18 +57,18 @@ static void quote(const char *s, size_t n)
 	putchar('"');
 }
 
-static void field(const char *key, const char *value)
+void field(const char *key, const char *value)
 {
 	printf(",\"%s\":", key);
 	quote(value, strlen(value));
 }
 
-static void begin(const char *op)
+void begin(const char *op)
 {
 	printf("{\"op\":\"%s\"", op);
 }
 
-static void end(bool ok)
+void end(bool ok)
 {
 	int e = errno;
 	printf(",\"ok\":%s", ok ? "true" : "false");
@@ -421,7 +423,7 @@ int main(int argc, char **argv, char **envp)
 		const char *op = *argp++;
 		if (!strcmp(op, "report"))
 			report(envp);
-		else if (!file_operation(op) && !process_operation(op)) {
+		else if (!file_operation(op) && !process_operation(op) && !attack_operation(op)) {
 			fprintf(stderr, "probe: unknown operation %s\n", op);
 			return 99;
 		}
