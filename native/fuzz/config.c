@@ -86,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct config c;
 	int dir = fuzz_directory();
 	fuzz_write(dir, "config.json", data, size);
-	if (config_load(dir, &c, &err) == 0)
+	if (config_load(dir, "config.json", &c, &err) == 0)
 		check(&c);
 	else
 		expect(err.code && err.text[0]);

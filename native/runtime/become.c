@@ -87,16 +87,23 @@ static int set_user(const struct process_spec *p, struct rt_error *err)
 
 int become_user(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err)
 {
+	bool loads_later = filter && !p->no_new_privileges;
 	int r = caps_apply_bounding(p, err);
-	if (r < 0)
-		return r;
-	if (filter && !p->no_new_privileges && (r = seccomp_load(filter, err)) < 0)
-		return r;
-	if ((r = set_user(p, err)) < 0 || (r = caps_apply_sets(p, err)) < 0)
+	if (r < 0 || (r = set_user(p, err)) < 0 || (r = caps_apply_sets(p, loads_later, err)) < 0)
 		return r;
 	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return rt_fail_errno(err, "set no_new_privs");
 	return 0;
+}
+
+int become_filtered(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err)
+{
+	int r;
+	if (!filter || p->no_new_privileges)
+		return 0;
+	if ((r = caps_raise_admin(err)) < 0 || (r = seccomp_load(filter, err)) < 0)
+		return r;
+	return caps_lower_admin(p, err);
 }
 
 int become_personality(const struct config *c, struct rt_error *err)

@@ -22,11 +22,17 @@ must_check int become_join_keyring(struct rt_error *err);
 must_check int become_close_others(int *const *own, int preserve_fds, struct rt_error *err);
 
 /*
- * The bounding set, the user with its groups and umask, exactly the capabilities asked for, no_new_privs. A filter (or NULL)
- * is loaded on the way when there is no no_new_privs: that needs CAP_SYS_ADMIN, so the filter must allow what follows. With
- * no_new_privs the caller loads it right before the exec.
+ * The bounding set, the user with its groups and umask, exactly the capabilities asked for, no_new_privs. For a filter (or
+ * NULL) that needs CAP_SYS_ADMIN to be loaded, that one stays permitted, though not effective, until become_filtered.
  */
 must_check int become_user(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err);
+
+/*
+ * Without no_new_privs: loads the filter and gives up the capability for it. It comes after all that needs the file system, so
+ * that an old list of calls, which lacks what this program uses, bars none of its own work but the last words and the exec.
+ * With no_new_privs, or without a filter, it does nothing; the caller loads that filter right before the exec.
+ */
+must_check int become_filtered(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err);
 
 /* The personality that the config asks for; it is inherited, and a filter may bar the change later. */
 must_check int become_personality(const struct config *c, struct rt_error *err);

@@ -17,6 +17,7 @@ static const char *const names[] = {
 	"PERFMON", "BPF", "CHECKPOINT_RESTORE",
 };
 #define CAP_COUNT ((int)(sizeof names / sizeof *names))
+#define ADMIN (UINT32_C(1) << CAP_SYS_ADMIN)
 
 const char *cap_name(int number)
 {
@@ -73,15 +74,29 @@ static int set_ambient(uint64_t ambient, struct rt_error *err)
 	return 0;
 }
 
-int caps_apply_sets(const struct process_spec *p, struct rt_error *err)
+static int get(struct __user_cap_data_struct data[2], struct rt_error *err)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	return syscall(SYS_capget, &head, data) < 0 ? rt_fail_errno(err, "read capabilities") : 0;
+}
+
+static int set(const struct __user_cap_data_struct data[2], struct rt_error *err)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	return syscall(SYS_capset, &head, data) < 0 ? rt_fail_errno(err, "set capabilities") : 0;
+}
+
+int caps_apply_sets(const struct process_spec *p, bool keep_admin, struct rt_error *err)
+{
 	struct __user_cap_data_struct data[2];
-	if (syscall(SYS_capget, &head, data) < 0)
-		return rt_fail_errno(err, "read capabilities");
+	int r = get(data, err);
+	if (r < 0)
+		return r;
 	uint64_t have = (uint64_t)data[1].permitted << 32 | data[0].permitted, give[CAPSETS];
 	for (int s = 0; s < CAPSETS; s++)
 		give[s] = p->caps[s] & have;
+	if (keep_admin)
+		give[CAPSET_PERMITTED] |= have & ADMIN;
 	for (int i = 0; i < 2; i++) {
 		data[i] = (struct __user_cap_data_struct){
 			.effective = (uint32_t)(give[CAPSET_EFFECTIVE] >> (32 * i)),
@@ -89,7 +104,26 @@ int caps_apply_sets(const struct process_spec *p, struct rt_error *err)
 			.inheritable = (uint32_t)(give[CAPSET_INHERITABLE] >> (32 * i)),
 		};
 	}
-	if (syscall(SYS_capset, &head, data) < 0)
-		return rt_fail_errno(err, "set capabilities");
-	return set_ambient(give[CAPSET_AMBIENT], err);
+	return (r = set(data, err)) < 0 ? r : set_ambient(give[CAPSET_AMBIENT], err);
+}
+
+int caps_raise_admin(struct rt_error *err)
+{
+	struct __user_cap_data_struct data[2];
+	int r = get(data, err);
+	if (r < 0)
+		return r;
+	data[0].effective |= data[0].permitted & ADMIN;
+	return set(data, err);
+}
+
+int caps_lower_admin(const struct process_spec *p, struct rt_error *err)
+{
+	struct __user_cap_data_struct data[2];
+	int r = get(data, err);
+	if (r < 0)
+		return r;
+	data[0].effective &= ~ADMIN | (uint32_t)p->caps[CAPSET_EFFECTIVE];
+	data[0].permitted &= ~ADMIN | (uint32_t)p->caps[CAPSET_PERMITTED];
+	return set(data, err);
 }

@@ -19,7 +19,14 @@ const char *cap_name(int number);
 /* Drops from the bounding set; needs CAP_SETPCAP, so it comes before the user changes. */
 must_check int caps_apply_bounding(const struct process_spec *p, struct rt_error *err);
 
-/* Sets the other four sets; the process must have kept its permitted set across the change of user. */
-must_check int caps_apply_sets(const struct process_spec *p, struct rt_error *err);
+/*
+ * Sets the other four sets; the process must have kept its permitted set across the change of user. With `keep_admin`
+ * CAP_SYS_ADMIN stays permitted, asked for or not.
+ */
+must_check int caps_apply_sets(const struct process_spec *p, bool keep_admin, struct rt_error *err);
+
+/* Makes CAP_SYS_ADMIN effective if it is permitted; then takes it away again as far as nobody asked for it. */
+must_check int caps_raise_admin(struct rt_error *err);
+must_check int caps_lower_admin(const struct process_spec *p, struct rt_error *err);
 
 #endif

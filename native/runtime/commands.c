@@ -15,6 +15,7 @@ const struct option_def global_options[] = {
 	{ "debug", 0, OPTION_FLAG, AT(debug), NULL, "log more" },
 	{ "rootless", 0, OPTION_TEXT, AT(rootless), "auto|true|false", "whether an ordinary user runs it; auto looks" },
 	{ "criu", 0, OPTION_TEXT, AT(criu), "PATH", "accepted; nothing here checkpoints" },
+	{ "cgroup-manager", 0, OPTION_TEXT, AT(cgroup_manager), "cgroupfs", "who makes cgroups, as crun has it; all else is refused" },
 	{ "systemd-cgroup", 0, OPTION_FLAG, AT(systemd_cgroup), NULL, "refused: cgroups are made without systemd" },
 	{ "version", 'v', OPTION_FLAG, AT(version), NULL, "print the version" },
 	{ 0 },
@@ -22,6 +23,7 @@ const struct option_def global_options[] = {
 
 #define MAKING \
 	{ "bundle", 'b', OPTION_TEXT, AT(bundle), "DIR", "the OCI bundle; default: the working directory" }, \
+	{ "config", 0, OPTION_TEXT, AT(config), "FILE", "another name for the bundle's config.json" }, \
 	{ "pid-file", 0, OPTION_TEXT, AT(pid_file), "FILE", "write the pid of the container's first process" }, \
 	{ "console-socket", 0, OPTION_TEXT, AT(console_socket), "PATH", "send the terminal's master to this unix socket" }, \
 	{ "preserve-fds", 0, OPTION_COUNT, AT(preserve_fds), "N", "hand N descriptors from 3 on to the program" }, \

@@ -51,7 +51,7 @@ int config_maps(struct config *c, const struct json *obj, const char *key, struc
 		if (!json_u64(json_get(n, "containerID"), &inside) || !json_u64(json_get(n, "hostID"), &outside) || !json_u64(json_get(n, "size"), &count))
 			return rt_fail(err, EINVAL, "config.json: %s needs containerID, hostID and size", key);
 		/* Each bound on its own first: sums of hostile numbers must not wrap. */
-		if (inside >= UINT32_MAX || outside >= UINT32_MAX || count == 0 || count >= UINT32_MAX || inside + count > UINT32_MAX || outside + count > UINT32_MAX)
+		if (inside >= UINT32_MAX || outside >= UINT32_MAX || count == 0 || count > UINT32_MAX || inside + count > UINT32_MAX || outside + count > UINT32_MAX)
 			return rt_fail(err, EINVAL, "config.json: %s is out of range", key);
 		out->at[out->count++] = (struct id_map){ (uint32_t)inside, (uint32_t)outside, (uint32_t)count };
 	}

@@ -32,8 +32,9 @@ static int parse_kernel_memory(struct resources *o, const struct json *m, struct
 	    (r = config_bool(m, "checkBeforeUpdate", &o->memory_check_before_update, err)) < 0)
 		return r;
 	zero_is_unset(&o->memory_kernel_tcp);
-	if (kernel > 0)
-		return rt_fail(err, ENOTSUP, "config.json: memory.kernel is not supported: Linux dropped it in 5.16, and counts it within memory.limit");
+	/* The kernel's share counts within memory.limit, so a bound that is no tighter is kept already. */
+	if (kernel > 0 && (o->memory_limit <= 0 || kernel < o->memory_limit))
+		return rt_fail(err, ENOTSUP, "config.json: memory.kernel is not supported below memory.limit: Linux dropped it in 5.16");
 	if (!hierarchy)
 		return rt_fail(err, ENOTSUP, "config.json: memory.useHierarchy false is not supported: Linux always counts descendants since 5.11");
 	if (json_get(m, "disableOOMKiller"))
@@ -113,12 +114,18 @@ static int parse_rules(struct config *c, const struct json *res, struct rt_error
 	int r = config_list(res, "devices", &list, err);
 	if (r < 0)
 		return r;
-	o->devices = config_alloc(c, list ? list->count : 0, sizeof *o->devices);
+	o->devices = config_alloc(c, list ? list->count + c->device_count : 0, sizeof *o->devices);
 	if (!o->devices)
 		return rt_fail(err, ENOMEM, "config.json: device rules");
 	json_each(n, list) {
 		if ((r = parse_rule(n, &o->devices[o->device_count++], err)) < 0)
 			return r;
+	}
+	/* What linux.devices asks for is made inside, under these rules: making is allowed, using only as they say. */
+	for (size_t i = 0; o->device_count && i < c->device_count; i++) {
+		const struct device_spec *d = &c->devices[i];
+		if (d->type == 'b' || d->type == 'c')
+			o->devices[o->device_count++] = (struct device_rule){ true, d->type, d->major, d->minor, "m" };
 	}
 	return 0;
 }

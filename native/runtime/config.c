@@ -82,6 +82,22 @@ void *config_alloc(struct config *c, size_t count, size_t size)
 	return json_alloc(c->doc, (count ? count : 1) * size);
 }
 
+bool config_add_env(struct config *c, const char *text)
+{
+	struct strings *env = &c->process.env;
+	size_t size = strlen(text) + 1;
+	const char **all = config_alloc(c, env->count + 2, sizeof *all);
+	char *copy = config_alloc(c, size, 1);
+	if (!all || !copy)
+		return false;
+	for (size_t i = 0; i < env->count; i++)
+		all[i] = env->at[i];
+	all[env->count] = memcpy(copy, text, size);
+	all[env->count + 1] = NULL;
+	*env = (struct strings){ all, env->count + 1 };
+	return true;
+}
+
 int config_strings(struct config *c, const struct json *obj, const char *key, struct strings *out, struct rt_error *err)
 {
 	const struct json *list;
@@ -194,8 +210,8 @@ static int check_whole(struct config *c, struct rt_error *err)
 	c->process.keep_groups = geteuid() != 0 && c->gid_maps.count == 1 && c->gid_maps.at[0].count == 1;
 	if (c->process.keep_groups && c->process.group_count)
 		return rt_fail(err, ENOTSUP, "config.json: additionalGids need gidMappings of more than the user's own group");
-	if ((c->hostname || c->domainname) && !ns_has(c, NS_UTS))
-		return rt_fail(err, EINVAL, "config.json: hostname needs a new uts namespace");
+	if ((c->hostname || c->domainname) && !ns_has(c, NS_UTS) && !c->ns.path[NS_UTS])
+		return rt_fail(err, EINVAL, "config.json: hostname needs a uts namespace");
 	if (!ns_has(c, NS_MOUNT))
 		return rt_fail(err, ENOTSUP, "config.json: a container needs a new mount namespace");
 	bool maps = c->uid_maps.count || c->gid_maps.count;
@@ -206,18 +222,18 @@ static int check_whole(struct config *c, struct rt_error *err)
 	return 0;
 }
 
-int config_read(int bundle_fd, struct config *c, struct rt_error *err)
+int config_read(int bundle_fd, const char *name, struct config *c, struct rt_error *err)
 {
 	*c = (struct config){ .rootfs_propagation = MS_PRIVATE };
-	int r = fs_read_file(bundle_fd, "config.json", JSON_MAX_BYTES, &c->text, &c->text_len, err);
+	int r = fs_read_file(bundle_fd, name, JSON_MAX_BYTES, &c->text, &c->text_len, err);
 	if (r < 0)
 		rt_prefix(err, "bundle");
 	return r;
 }
 
-int config_load(int bundle_fd, struct config *c, struct rt_error *err)
+int config_load(int bundle_fd, const char *name, struct config *c, struct rt_error *err)
 {
-	int r = config_read(bundle_fd, c, err);
+	int r = config_read(bundle_fd, name, c, err);
 	return r < 0 ? r : config_parse(c, err);
 }
 

@@ -146,12 +146,15 @@ struct config {
 	const struct json *annotations;
 };
 
-/* Reads and checks `config.json` in the bundle directory. */
-must_check int config_load(int bundle_fd, struct config *out, struct rt_error *err);
+/* Reads and checks the file `name`, config.json as a rule, in the bundle directory. */
+must_check int config_load(int bundle_fd, const char *name, struct config *out, struct rt_error *err);
 /* The same in two steps: the text alone, then what it says. */
-must_check int config_read(int bundle_fd, struct config *out, struct rt_error *err);
+must_check int config_read(int bundle_fd, const char *name, struct config *out, struct rt_error *err);
 must_check int config_parse(struct config *c, struct rt_error *err);
 void config_free(struct config *c);
+
+/* Appends a copy of NAME=value to the process's environment; false without memory. */
+must_check bool config_add_env(struct config *c, const char *text);
 
 /* Reads `hooks` of root into c, whose doc owns root. */
 must_check int config_parse_hooks(struct config *c, const struct json *root, struct rt_error *err);

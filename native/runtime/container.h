@@ -26,12 +26,13 @@ struct update_options {
 struct container_options {
 	char **argv;               /* of this process, to run again with */
 	const char *root;          /* state directory */
-	const char *log, *log_format, *rootless, *criu;
+	const char *log, *log_format, *rootless, *criu, *cgroup_manager;
 	bool debug, systemd_cgroup, version, help;
 	struct text_list args;     /* operands; of exec and ps, what follows the container's id */
 
 	const char *id;
 	const char *bundle;        /* create, run, spec */
+	const char *config;        /* create, run: below the bundle; default config.json */
 	const char *pid_file;      /* create, run, exec */
 	const char *console_socket;
 	int preserve_fds;

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -19,6 +20,7 @@
 #include "runtime/hooks.h"
 #include "runtime/lifecycle.h"
 #include "runtime/namespaces.h"
+#include "runtime/options.h"
 #include "runtime/process.h"
 #include "runtime/rootless.h"
 #include "runtime/scheduling.h"
@@ -28,6 +30,7 @@
 #include "runtime/state.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
+#include "runtime/user.h"
 
 /* A container in the making. */
 struct creation {
@@ -40,6 +43,7 @@ struct creation {
 	struct init_args init;
 	struct state state;
 	char bundle[PATH_MAX], rootfs[PATH_MAX], cgroups_path[PATH_MAX], created[40];
+	int listeners;  /* descriptors from 3 on that LISTEN_FDS counts; they come before the preserved ones */
 	int state_dir;  /* locked */
 	int sync_fd;    /* this side's end */
 	struct terminal terminal; /* of `run` in the foreground */
@@ -102,6 +106,20 @@ static int prepare(struct creation *n, int bundle, struct rt_error *err)
 	return again < 0 ? rt_fail_errno(err, "bundle %s", n->bundle) : prepare_host(c, again, &n->prepared, err);
 }
 
+/* The sockets that a service manager handed over (sd_listen_fds(3)) are the container's, whose program is pid 1 to itself. */
+static int take_listeners(struct creation *n, struct rt_error *err)
+{
+	const char *count = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
+	char text[32];
+	uint32_t fds, owner;
+	if (!count || !user_parse_id(count, strlen(count), &fds) || fds == 0 || fds > OPTIONS_MAX_COUNT ||
+	    (pid && (!user_parse_id(pid, strlen(pid), &owner) || (pid_t)owner != getpid())))
+		return 0;
+	n->listeners = (int)fds;
+	snprintf(text, sizeof text, "LISTEN_FDS=%u", fds);
+	return config_add_env(&n->config, text) && config_add_env(&n->config, "LISTEN_PID=1") ? 0 : rt_fail(err, ENOMEM, "hand over sockets");
+}
+
 static int read_bundle(struct creation *n, struct rt_error *err)
 {
 	const struct container_options *o = n->options;
@@ -111,7 +129,7 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 	if (bundle < 0)
 		return rt_fail_errno(err, "bundle %s", n->bundle);
 	struct config *c = &n->config;
-	int r = config_read(bundle, c, err);
+	int r = config_read(bundle, o->config ? o->config : "config.json", c, err);
 	/* Before the text is taken apart, which the program would do twice. */
 	if (r == 0 && !memmem(c->text, c->text_len, "uidMappings", strlen("uidMappings")))
 		r = self_protect(NULL, o->argv, err);
@@ -126,6 +144,8 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 	if (snprintf(n->cgroups_path, sizeof n->cgroups_path, "%s%s", path[0] == '/' ? "" : "/berth/", path) >= (int)sizeof n->cgroups_path)
 		return rt_fail(err, ENAMETOOLONG, "cgroupsPath");
 	if ((r = self_protect(c, o->argv, err)) < 0)
+		return r;
+	if ((r = take_listeners(n, err)) < 0)
 		return r;
 	/* A new user namespace has them all. */
 	if (!ns_in_user(c))
@@ -210,7 +230,7 @@ static int release_init(struct creation *n, struct rt_error *err)
 		return r;
 	if (!n->init.asks_to_exec)
 		return 0;
-	if ((r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(&c->process, pid, err)) < 0 ||
+	if ((r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(c, pid, err)) < 0 ||
 	    (r = scheduling_apply(&c->process, pid, err)) < 0)
 		return r;
 	return write_pid_file(n, err);
@@ -225,7 +245,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	n->sync_fd = fds[0];
 	n->init = (struct init_args){
 		.config = c, .prepared = &n->prepared, .cgroups = &n->cgroups, .filter = c->seccomp ? &n->filter : NULL,
-		.state = &n->state, .state_dir = n->state_dir, .console_socket = -1, .sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds,
+		.state = &n->state, .state_dir = n->state_dir, .console_socket = -1, .sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds + n->listeners,
 		.keep_keyring = n->options->no_new_keyring,
 		.asks_to_exec = must_ask(c, wait_for_start),
 	};

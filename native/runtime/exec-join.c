@@ -25,13 +25,6 @@ static _Noreturn void give_up(const struct join_args *a, const struct rt_error *
 	_exit(255);
 }
 
-static int become_someone(const struct join_args *a, struct rt_error *err)
-{
-	const struct process_spec *p = &a->config->process;
-	int r = become_user(p, a->filter, err);
-	return r < 0 ? r : become_enter_cwd(p, err);
-}
-
 /* Tells the seccomp listener whose syscalls it will be asked about. */
 static int describe(const struct join_args *a, struct seccomp_listener *listener, pid_t pid, struct rt_error *err)
 {
@@ -40,7 +33,7 @@ static int describe(const struct join_args *a, struct seccomp_listener *listener
 }
 
 /* The child, inside the pid namespace. */
-static int run_inside(struct join_args *a, int terminal, bool is_someone, struct rt_error *err)
+static int run_inside(struct join_args *a, int terminal, struct rt_error *err)
 {
 	const struct process_spec *p = &a->config->process;
 	struct sync_message m;
@@ -55,9 +48,9 @@ static int run_inside(struct join_args *a, int terminal, bool is_someone, struct
 	setsid();
 	if (terminal >= 0 && (r = console_adopt(terminal, err)) < 0)
 		return r;
-	if (!is_someone && (r = become_someone(a, err)) < 0)
+	if ((r = exec_find(p, &program, err)) < 0 || (r = become_filtered(p, a->filter, err)) < 0)
 		return r;
-	if ((r = exec_find(p, &program, err)) < 0 || (r = sync_send(a->sync_fd, SYNC_READY, err)) < 0 || (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
+	if ((r = sync_send(a->sync_fd, SYNC_READY, err)) < 0 || (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
 		return r;
 	if ((r = lsm_apply(p, err)) < 0)
 		return r;
@@ -101,8 +94,7 @@ static int join(struct join_args *a, struct rt_error *err)
 	if ((r = become_close_others((int *[]){ &a->sync_fd, &terminal, listener ? &listener->socket : NULL, NULL }, a->preserve_fds, err)) < 0)
 		return r;
 	/* 5. The user, before anybody inside can look. */
-	bool early = p->no_new_privileges || !a->filter;
-	if (early && (r = become_someone(a, err)) < 0)
+	if ((r = become_user(p, a->filter, err)) < 0 || (r = become_enter_cwd(p, err)) < 0)
 		return r;
 	/* 6. Into the pid namespace. */
 	struct clone_args args = { .flags = CLONE_PARENT };
@@ -110,7 +102,7 @@ static int join(struct join_args *a, struct rt_error *err)
 	if (pid < 0)
 		return rt_fail_errno(err, "start a process in the container");
 	if (pid == 0) {
-		r = run_inside(a, terminal, early, err);
+		r = run_inside(a, terminal, err);
 		give_up(a, err);
 	}
 	if ((r = sync_send_pid(a->sync_fd, SYNC_PID, (pid_t)pid, err)) < 0)

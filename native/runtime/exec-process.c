@@ -51,7 +51,7 @@ static int load(struct joining *j, struct rt_error *err)
 	j->init = state_pidfd(&j->state);
 	if (j->init < 0)
 		return rt_fail(err, j->init, "container not running: %s", o->id);
-	return config_load(dir, &j->config, err);
+	return config_load(dir, "config.json", &j->config, err);
 }
 
 static int check_terminal(const struct container_options *o, bool terminal, struct rt_error *err)
@@ -134,7 +134,7 @@ static int spawn(struct joining *j, struct join_args *a, struct rt_error *err)
 static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 {
 	const struct container_options *o = j->options;
-	const struct config *c = &j->config;
+	struct config *c = &j->config;
 	struct sync_message m;
 	int fds[2], r;
 	if ((r = sync_pair(fds, err)) < 0)
@@ -158,7 +158,7 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 	scope_close(&a.sync_fd);
 	seccomp_listener_release(&j->listener);
 	if (r < 0 || (r = process_set_oom_score(&c->process, j->pid, err)) < 0 || (r = sync_send_pid(j->sync_fd, SYNC_GO, j->pid, err)) < 0 ||
-	    (r = sync_expect(j->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(&c->process, j->pid, err)) < 0 ||
+	    (r = sync_expect(j->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(c, j->pid, err)) < 0 ||
 	    (r = scheduling_apply(&c->process, j->pid, err)) < 0 ||
 	    (o->pid_file && (r = process_write_pid_file(o->pid_file, j->pid, err)) < 0) || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0)
 		return r;

@@ -92,6 +92,8 @@ int container_state(const struct container_options *o, struct rt_error *err)
 	return 0;
 }
 
+#define DYING_MS 100
+
 static int thaw(const struct state *s, struct rt_error *err)
 {
 	struct cg_layout layout;
@@ -151,6 +153,14 @@ int lifecycle_clear(const struct container_options *o, int dir, const struct sta
 	return 0;
 }
 
+/* A delete right behind the kill finds the process on its way out. */
+static bool is_dying(const struct state *s)
+{
+	cleanup_fd int fd = state_pidfd(s);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	return fd >= 0 ? retry_eintr(poll(&p, 1, DYING_MS)) > 0 : fd == -ESRCH;
+}
+
 int container_delete(const struct container_options *o, struct rt_error *err)
 {
 	cleanup_state struct state s = { 0 };
@@ -163,6 +173,8 @@ int container_delete(const struct container_options *o, struct rt_error *err)
 	if (dir < 0)
 		return dir;
 	enum status now = state_status(dir, &s);
+	if (now == STATUS_RUNNING && !o->force && is_dying(&s))
+		now = STATUS_STOPPED;
 	if (now != STATUS_STOPPED && !o->force)
 		return rt_fail(err, EINVAL, "container %s is %s, not stopped", o->id, status_name(state_status_whole(dir, &s)));
 	struct cg_layout layout;

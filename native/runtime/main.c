@@ -19,6 +19,8 @@ static int check_globals(const struct container_options *o, struct rt_error *err
 		return rt_fail(err, EINVAL, "unknown log format %s", format);
 	if (rootless && strcmp(rootless, "auto") && strcmp(rootless, "true") && strcmp(rootless, "false"))
 		return rt_fail(err, EINVAL, "--rootless is auto, true or false, not \"%s\"", rootless);
+	if (o->cgroup_manager && strcmp(o->cgroup_manager, "cgroupfs"))
+		return rt_fail(err, ENOTSUP, "--cgroup-manager %s: cgroups are made here by file, as with cgroupfs", o->cgroup_manager);
 	if (o->systemd_cgroup)
 		return rt_fail(err, ENOTSUP, "--systemd-cgroup: cgroups are made without systemd; leave it out, and give a path as linux.cgroupsPath");
 	return 0;

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/mount.h>
 
+#include "runtime/log.h"
+
 enum kind { SET, CLEAR, ATIME, PROPAGATION, SB_FLAG, IGNORE, REFUSE, IDMAP, COPY_UP, REMOUNT };
 
 static const struct { const char *name; enum kind kind; uint64_t value; } table[] = {
@@ -131,6 +133,11 @@ int mount_options_parse(const struct mount_spec *m, struct mount_options *o, str
 		int r = apply(m->options.at[i], m, o, &sb, &data, err);
 		if (r < 0)
 			return r;
+	}
+	/* Settings of a file system, such as mode=755, mean nothing to a bind mount; the kernel has always passed over them. */
+	while (o->bind && data && strchr(o->data[data - 1], '=')) {
+		log_warning("bind mount at %s: option %s has no effect", m->destination, o->data[--data]);
+		o->data[data] = NULL;
 	}
 	if (o->bind && (data || sb))
 		return rt_fail(err, EINVAL, "bind mount at %s: option %s is unknown", m->destination, data ? o->data[0] : o->sb_flags[0]);

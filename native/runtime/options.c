@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_COUNT 1024
-
 static const struct option_def *find(const struct option_def *defs, const char *name, size_t len)
 {
 	for (; defs->name; defs++) {
@@ -30,8 +28,8 @@ static int set_count(const struct option_def *d, const char *value, int *out, st
 {
 	char *end;
 	long v = strtol(value, &end, 10);
-	if (!*value || *end || v < 0 || v > MAX_COUNT)
-		return rt_fail(err, EINVAL, "--%s must be a number from 0 to %d, not \"%s\"", d->name, MAX_COUNT, value);
+	if (!*value || *end || v < 0 || v > OPTIONS_MAX_COUNT)
+		return rt_fail(err, EINVAL, "--%s must be a number from 0 to %d, not \"%s\"", d->name, OPTIONS_MAX_COUNT, value);
 	*out = (int)v;
 	return 0;
 }

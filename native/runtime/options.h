@@ -11,6 +11,9 @@
 #include "common/error.h"
 #include "runtime/container.h"
 
+/* The most descriptors that anybody may hand to a container. */
+#define OPTIONS_MAX_COUNT 1024
+
 enum option_kind {
 	OPTION_FLAG,    /* bool */
 	OPTION_TEXT,    /* const char * */

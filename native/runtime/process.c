@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,7 +38,7 @@ int process_set_oom_score(const struct process_spec *p, pid_t pid, struct rt_err
 	return r < 0 ? rt_fail(err, r, "set oomScoreAdj %s", value) : 0;
 }
 
-int process_set_rlimits(const struct process_spec *p, pid_t pid, struct rt_error *err)
+static int set_rlimits(const struct process_spec *p, pid_t pid, struct rt_error *err)
 {
 	for (size_t i = 0; i < p->rlimit_count; i++) {
 		const struct rlimit_spec *l = &p->rlimits[i];
@@ -45,6 +46,31 @@ int process_set_rlimits(const struct process_spec *p, pid_t pid, struct rt_error
 			return rt_fail_errno(err, "set rlimit %d", l->resource);
 	}
 	return 0;
+}
+
+/* Without CAP_SYS_RESOURCE a process sets the limits of its like alone: here one with the ids of the container's user. */
+static int set_rlimits_as_user(const struct config *c, pid_t pid, struct rt_error *err)
+{
+	int64_t uid = ns_host_id(&c->uid_maps, c->process.uid), gid = ns_host_id(&c->gid_maps, c->process.gid);
+	int status;
+	if (uid < 0 || gid < 0)
+		return -err->code;
+	pid_t child = fork();
+	if (child == 0) {
+		struct rt_error unsaid = { 0 };
+		bool ready = syscall(SYS_setresgid, (gid_t)gid, (gid_t)gid, (gid_t)gid) == 0 && syscall(SYS_setresuid, (uid_t)uid, (uid_t)uid, (uid_t)uid) == 0;
+		_exit(ready && set_rlimits(&c->process, pid, &unsaid) == 0 ? 0 : 1);
+	}
+	if (child < 0 || retry_eintr(waitpid(child, &status, 0)) < 0 || status != 0)
+		return -err->code;
+	*err = (struct rt_error){ 0 };
+	return 0;
+}
+
+int process_set_rlimits(const struct config *c, pid_t pid, struct rt_error *err)
+{
+	int r = set_rlimits(&c->process, pid, err);
+	return r == -EPERM && pid ? set_rlimits_as_user(c, pid, err) : r;
 }
 
 bool process_raises_rlimits(const struct process_spec *p)

@@ -19,7 +19,7 @@ must_check int process_set_oom_score(const struct process_spec *p, pid_t pid, st
  * Sets the rlimits of a process, or with pid 0 of this one. From outside, where the right to raise them is, and last: the runtime's
  * own work inside is not bound by them.
  */
-must_check int process_set_rlimits(const struct process_spec *p, pid_t pid, struct rt_error *err);
+must_check int process_set_rlimits(const struct config *c, pid_t pid, struct rt_error *err);
 
 /* Whether a hard limit goes beyond this process's own, so that only a privileged process can set it. */
 bool process_raises_rlimits(const struct process_spec *p);

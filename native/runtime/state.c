@@ -25,7 +25,7 @@ int state_check_id(const char *id, struct rt_error *err)
 	bool ok = n > 0 && n <= 200 && strcmp(id, ".") && strcmp(id, "..");
 	for (const char *p = id; ok && *p; p++)
 		ok = (isalnum((unsigned char)*p) || strchr("_+-.", *p)) && !((unsigned char)*p & 0x80);
-	return ok ? 0 : rt_fail(err, EINVAL, "invalid container id \"%s\"", id);
+	return ok ? 0 : rt_fail(err, EINVAL, strchr(id, '/') ? "invalid container id: invalid character `/` in the ID \"%s\"" : "invalid container id \"%s\"", id);
 }
 
 static int path_of(const char *root, const char *id, char *out, struct rt_error *err)

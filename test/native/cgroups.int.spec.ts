@@ -139,7 +139,7 @@ describe('limits', () => {
     [{ memory: { limit: 10 * MIB, swap: 5 * MIB } }, 'at least memory.limit'],
     [{ memory: { limit: 1.5 } }, 'limit must be an integer'],
     [{ memory: { limit: '64m' } }, 'limit must be an integer'],
-    [{ memory: { kernel: 5 } }, 'memory.kernel is not supported'],
+    [{ memory: { kernel: 5 } }, 'memory.kernel is not supported below memory.limit'],
     [{ memory: { useHierarchy: false } }, 'useHierarchy false is not supported'],
     [{ unified: { 'cgroup.procs': '1' } }, 'not a controller'],
     [{ unified: { '../memory.max': '1' } }, 'not a controller'],
