@@ -1,6 +1,7 @@
 import { AppError, type AppErrorCode } from '@berth/core';
 import { type Problem, problemCodes } from '@berth/wire';
 import { HttpException } from '@nestjs/common';
+import { secondsToNextMinute } from './rate-limit.js';
 
 export const problemContentType = 'application/problem+json';
 
@@ -15,7 +16,8 @@ export interface RenderedProblem {
 /** The problem document of a refusal (RFC 9457), and the headers that belong to it. */
 export function renderProblem(error: AppError, requestId: string | undefined): RenderedProblem {
   const { status, title } = problemCodes[error.code];
-  const retryAfter = retryAfterSeconds[error.code];
+  const isRate = error.code === 'overQuota' && error.members.dimension === 'submissionsPerMinute';
+  const retryAfter = isRate ? secondsToNextMinute(Date.now()) : retryAfterSeconds[error.code];
   return {
     body: {
       type: `urn:berth:error:${error.code}`,

@@ -9,6 +9,7 @@ import { CancelRun } from '../admission/cancel-run.js';
 import { DeleteRun } from '../admission/delete-run.js';
 import { Api } from './api.js';
 import { CallingTenant } from './caller.js';
+import { rateLimitHeaders } from './rate-limit.js';
 import { renderRun } from './render.js';
 import { IdPipe, notFound } from './validation.js';
 
@@ -51,7 +52,12 @@ export class RunsController {
     @Headers('idempotency-key') key: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<Run> {
+    const { submissionsPerMinute: limit } = tenant.quota;
+    const { submissionsPerMinute: used } = tenant.used;
+    // Before the admission, so that a refusal has them too.
+    reply.headers(rateLimitHeaders(limit, used, Date.now()));
     const admitted = await this.admitRun.execute(tenant, request, parseIdempotencyKey(key));
+    if (!admitted.replayed) reply.headers(rateLimitHeaders(limit, used + 1, Date.now()));
     reply.header('location', `/v1/runs/${admitted.run.id}`);
     if (admitted.replayed) reply.header('idempotency-replayed', 'true');
     return renderRun(admitted.run);
