@@ -46,7 +46,7 @@ export class ServiceUnderTest {
     readonly registryUrl: string,
     readonly redis: RedisServer | null,
     readonly adminKey: string,
-    private readonly env: Record<string, string>,
+    readonly environment: Record<string, string>,
     private readonly cleanUps: (() => Promise<unknown>)[],
   ) {}
 
@@ -107,7 +107,7 @@ export class ServiceUnderTest {
   }
 
   async addReplica(env: Record<string, string> = {}): Promise<ControlPlane> {
-    const config = readConfig({ ...this.env, ...env });
+    const config = readConfig({ ...this.environment, ...env });
     const replica = await startControlPlane(config, createLogger(config.logLevel));
     this.replicas.push(replica);
     return replica;
