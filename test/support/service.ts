@@ -89,7 +89,8 @@ export class TestService {
   static async start({ agents = [{}], env = {} }: { agents?: AgentOptions[]; env?: Record<string, string> } = {}): Promise<TestService> {
     const before = takeInventory();
     const home = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
-    const service = new LocalService({ home, ports: await freePorts(), env });
+    // Trying every other runtime of the machine takes each agent a second, and has a test of its own.
+    const service = new LocalService({ home, ports: await freePorts(), env: { BERTH_RUNTIME_CLASSES: 'none', ...env } });
     const test = new TestService(service, home, before);
     service.on('gave-up', (error: Error) => console.error(error.message));
     try {
