@@ -8,6 +8,7 @@
 
 #include "common/fs.h"
 #include "common/scope.h"
+#include "runtime/rootless.h"
 
 static int wrong(struct rt_error *err, const char *key, const char *what)
 {
@@ -207,7 +208,7 @@ static int check_whole(struct config *c, struct rt_error *err)
 {
 	if (c->resources.memory_swap > 0 && c->resources.memory_limit == LIMIT_UNSET)
 		return rt_fail(err, EINVAL, "config.json: memory.swap needs memory.limit");
-	c->process.keep_groups = geteuid() != 0 && c->gid_maps.count == 1 && c->gid_maps.at[0].count == 1;
+	c->process.keep_groups = rootless_keeps_groups(c);
 	if (c->process.keep_groups && c->process.group_count)
 		return rt_fail(err, ENOTSUP, "config.json: additionalGids need gidMappings of more than the user's own group");
 	if ((c->hostname || c->domainname) && !ns_has(c, NS_UTS) && !c->ns.path[NS_UTS])

@@ -26,6 +26,7 @@ static int from_file(const char *path, struct config *c, struct json_doc **doc, 
 		rt_prefix(err, "--process %s", path);
 		return r;
 	}
+	other.process.keep_groups = c->process.keep_groups;
 	c->process = other.process;
 	return 0;
 }

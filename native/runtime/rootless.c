@@ -22,8 +22,23 @@
 
 bool rootless_is(void)
 {
+	/* Asked in several places, and never different: a process only ever goes further down. */
+	static int known = -1;
 	struct stat st;
-	return geteuid() != 0 || (stat("/proc/self/ns/user", &st) == 0 && st.st_ino != INITIAL_USERNS);
+	if (known < 0)
+		known = geteuid() != 0 || (stat("/proc/self/ns/user", &st) == 0 && st.st_ino != INITIAL_USERNS);
+	return known;
+}
+
+bool rootless_keeps_groups(const struct config *c)
+{
+	struct rt_error ignored = { 0 };
+	cleanup_free char *text = NULL;
+	if (!rootless_is())
+		return false;
+	if (geteuid() != 0 && ns_has(c, NS_USER))
+		return c->gid_maps.count == 1 && c->gid_maps.at[0].count == 1;
+	return fs_read_file(AT_FDCWD, "/proc/self/setgroups", 64, &text, NULL, &ignored) == 0 && !strncmp(text, "deny", 4);
 }
 
 const char *rootless_state_root(void)

@@ -15,6 +15,12 @@
 /* Whether this process lacks the host's root: an ordinary user, or root of some user namespace. */
 bool rootless_is(void);
 
+/*
+ * Whether the container must keep the user's own supplementary groups, because setgroups(2) is barred: in the map of an ordinary
+ * user's own group alone, and in the user namespace of a process that made one so. Asked before rootless_enter.
+ */
+bool rootless_keeps_groups(const struct config *c);
+
 /* Where an ordinary user's state is by default: $XDG_RUNTIME_DIR/berth, else /run/user/UID/berth. The text is static. */
 const char *rootless_state_root(void);
 

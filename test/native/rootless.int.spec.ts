@@ -126,9 +126,42 @@ describe('an ordinary user', () => {
     expect(as(['start', bundle.id]).stderr).toBe('');
     const inside = as(['exec', bundle.id, '/probe', 'report']);
     expect(reportOf(inside)).toMatchObject({ uid: 0, hostname: 'box' });
+    writeFileSync(join(bundle.dir, 'process.json'), JSON.stringify(bundle.config(['exit', '9']).process));
+    expect(as(['exec', '--process', join(bundle.dir, 'process.json'), bundle.id])).toMatchObject({ status: 9, stderr: '' });
     expect(as(['pause', bundle.id]).stderr).toContain('is in no cgroup of its own');
     expect(as(['kill', bundle.id, 'KILL']).status).toBe(0);
     expect(as(['delete', '--force', bundle.id])).toMatchObject({ status: 0, stderr: '' });
+    expect(readdirSync(join(runDir, 'berth'))).toEqual([]);
+  });
+
+  it('runs a bundle as root of a user namespace that is there already, as within podman', () => {
+    write(['ls', '/dev', 'write', '/dev/null', 'x'], (config) => {
+      onlyOwnId(config);
+      config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'user');
+      delete config.linux.uidMappings;
+      delete config.linux.gidMappings;
+    });
+    const nested = [
+      '--reuid',
+      `${user.id}`,
+      '--regid',
+      `${user.id}`,
+      '--clear-groups',
+      'unshare',
+      '--user',
+      '--map-root-user',
+      '--mount',
+      runtime,
+    ];
+    const { status, stderr, stdout } = spawnSync(
+      'setpriv',
+      [...nested, '--root', join(runDir, 'berth'), 'run', '-b', bundle.dir, bundle.id],
+      {
+        encoding: 'utf8',
+      },
+    );
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toContain('"urandom"');
     expect(readdirSync(join(runDir, 'berth'))).toEqual([]);
   });
 
