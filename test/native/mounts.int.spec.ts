@@ -192,7 +192,7 @@ describe('options', () => {
     const config = bundle.config(['mount', '/m/sub', 'create', '/m/sub/inside', 'x']);
     withMount({ destination: '/m', type: 'bind', source, options: ['rbind', option] }, change)(config);
     const caps = config.process.capabilities as Record<string, string[]>;
-    for (const set of Object.values(caps)) set.push('CAP_SYS_ADMIN');
+    config.process.capabilities = Object.fromEntries(Object.entries(caps).map(([set, names]) => [set, [...names, 'CAP_SYS_ADMIN']]));
     config.process.args.push('ready', 'sleep', '200');
     bundle.write(config);
     const runtime = `'${runtimePath}' --root '${bundle.stateRoot}'`;

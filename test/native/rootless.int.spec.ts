@@ -3,13 +3,16 @@ import {
   appendFileSync,
   chmodSync,
   chownSync,
+  closeSync,
   copyFileSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmdirSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -186,8 +189,13 @@ describe('an ordinary user', () => {
     expect(readFileSync(runtime).equals(before)).toBe(true);
     const created = `exec setpriv --reuid ${user.id} --regid ${user.id} --clear-groups '${runtime}' create -b '${bundle.dir}' --pid-file '${bundle.dir}/pid' ${bundle.id} >'${bundle.dir}/out' 2>&1`;
     expect(spawnSync('sh', ['-c', created], { env: { PATH: '/usr/bin:/bin', XDG_RUNTIME_DIR: runDir }, stdio: 'ignore' }).status).toBe(0);
-    // What waits for `start` runs from a sealed copy, which nobody can write to.
-    expect(() => writeFileSync(`/proc/${readFileSync(join(bundle.dir, 'pid'), 'utf8')}/exe`, 'x')).toThrow(/ETXTBSY|EPERM/);
+    // What waits for `start` runs from a sealed copy, which nobody can write to even when it no longer runs.
+    const kept = openSync(`/proc/${readFileSync(join(bundle.dir, 'pid'), 'utf8')}/exe`, 'r');
+    expect(as(['delete', '--force', bundle.id]).status).toBe(0);
+    const copy = openSync(`/proc/self/fd/${kept}`, 'r+');
+    expect(() => writeSync(copy, 'x')).toThrow('EPERM');
+    for (const fd of [kept, copy]) closeSync(fd);
+    expect(readFileSync(runtime).equals(before)).toBe(true);
   });
 
   it.each<[string, (config: OciConfig) => void, string]>([
