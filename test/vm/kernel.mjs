@@ -24,6 +24,9 @@ async function cached(cacheDir) {
     .filter((kernel) => existsSync(kernel.image));
 }
 
+/** Whether a release begins with a version and not, as 6.12 does with 6.1, with a longer number. */
+const isOfVersion = (release, version) => release.startsWith(version) && !/^\d/.test(release.slice(version.length));
+
 const byRelease = (a, b) => a.localeCompare(b, 'en', { numeric: true });
 
 /** The package of the newest cloud kernel whose release starts with `version`; without one, the distribution's default. */
@@ -33,7 +36,12 @@ async function packageName(version) {
     return /Depends: (linux-image-\S+)/.exec(stdout)?.[1];
   }
   const { stdout } = await run('apt-cache', ['pkgnames', `linux-image-${version}`]);
-  const names = stdout.split('\n').filter((name) => /^linux-image-\d[^-]*(-\d+)?(-cloud-amd64)(-unsigned)?$/.test(name));
+  const names = stdout
+    .split('\n')
+    .filter(
+      (name) =>
+        /^linux-image-\d[^-]*(-\d+)?(-cloud-amd64)(-unsigned)?$/.test(name) && isOfVersion(name.slice('linux-image-'.length), version),
+    );
   return names.sort(byRelease).at(-1);
 }
 
@@ -66,7 +74,7 @@ export async function findKernel(cacheDir, version) {
   // Which of the cached ones the distribution's default was, so that a cache needs no network.
   const marker = join(kernels, 'default');
   const wanted = version ?? (await readFile(marker, 'utf8').catch(() => undefined));
-  const fits = (await cached(cacheDir)).filter((kernel) => wanted !== undefined && kernel.release.startsWith(wanted));
+  const fits = (await cached(cacheDir)).filter((kernel) => wanted !== undefined && isOfVersion(kernel.release, wanted));
   const newest = fits.sort((a, b) => byRelease(a.release, b.release)).at(-1);
   if (newest) return newest;
   const name = await packageName(version).catch(() => undefined);

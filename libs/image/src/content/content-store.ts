@@ -80,7 +80,8 @@ async function writeDurably(dir: string, name: string, text: string): Promise<vo
  *     images/HEX.json         an ImageRecord
  *     tmp/                    what is being made or removed; emptied when the store is opened
  *
- * A layer and an image come into being by one rename, after everything of theirs is on disk, so that a crash leaves nothing but tmp/.
+ * A layer and an image come into being by one rename, after their content is on disk, so that a crash leaves nothing but tmp/. A layer whose record a power
+ * cut took is removed when the store is opened, and so is an image that lacks a layer.
  */
 export class ContentStore {
   readonly #dir: string;
@@ -169,9 +170,9 @@ export class ContentStore {
       const path = join(temporary, nameOf[form]);
       if (form === 'directory') await mkdir(path, { mode: 0o755 });
       const record: LayerRecord = { diffId, form, ...(await make(this.#program, form, path)) };
-      await writeDurably(temporary, 'layer.json', JSON.stringify(record));
+      // The layer is on disk already. Should a power cut take its record or its name, it is as if it had not been pulled: no more has to be awaited here.
+      await writeFile(join(temporary, 'layer.json'), JSON.stringify(record), { mode: 0o600 });
       await rename(temporary, join(this.#dir, 'layers', hexOf(diffId)));
-      await syncPath(join(this.#dir, 'layers'));
       this.#layers.set(diffId, record);
       return record;
     } catch (error) {
@@ -239,6 +240,8 @@ export class ContentStore {
     for (const hex of await readdir(join(this.#dir, 'layers'))) {
       const record = await readRecord<LayerRecord>(join(this.#dir, 'layers', hex, 'layer.json'));
       if (record && record.diffId === `sha256:${hex}`) this.#layers.set(record.diffId, record);
+      // Its place must be free for the layer to come again.
+      else await this.#program.remove(join(this.#dir, 'layers', hex));
     }
     for (const name of await readdir(join(this.#dir, 'images'))) {
       const record = await readRecord<ImageRecord>(join(this.#dir, 'images', name));

@@ -1,11 +1,14 @@
+import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { describe } from 'vitest';
+import { promisify } from 'node:util';
+import { beforeAll, describe } from 'vitest';
 import { buildLayer } from '../build/build-layer.js';
 import { type LayerForm, LayerProgram } from '../content/layer-program.js';
 import { isRoot, nativeProgram } from '../testing/native-program.js';
+import { loadImageModules } from './kernel-modules.js';
 import { OverlaySnapshotter } from './overlay-snapshotter.js';
 import { type SnapshotterFixture, snapshotterSuite } from './snapshotter.suite.js';
 
@@ -41,6 +44,12 @@ async function openFixture(form: LayerForm): Promise<SnapshotterFixture> {
     },
   };
 }
+
+// Where the kernel's own loading of modules leads nowhere, as in the virtual machine.
+beforeAll(async () => {
+  await promisify(execFile)('modprobe', ['--quiet', 'overlay']).catch(() => {});
+  await loadImageModules();
+});
 
 describe.skipIf(!isRoot)('on plain directories', () => snapshotterSuite('OverlaySnapshotter', () => openFixture('directory')));
 describe.skipIf(!isRoot)('on images', () => snapshotterSuite('OverlaySnapshotter', () => openFixture('image')));

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { digestOf } from '@berth/core';
 import { type LayerForm, LayerProgram } from '../content/layer-program.js';
+import { loadImageModules } from './kernel-modules.js';
 import type { SnapshotIds, Snapshotter } from './snapshotter.js';
 
 export interface ProbedForm {
@@ -21,6 +22,7 @@ export async function probeLayerForm(dir: string, berthLayerPath: string, snapsh
   const path = join(dir, 'probe.erofs');
   const digest = digestOf(new Uint8Array());
   try {
+    await loadImageModules();
     await mkdir(dir, { recursive: true, mode: 0o700 });
     await rm(path, { force: true });
     const blob = { digest, diffId: digest, compression: 'none' } as const;
