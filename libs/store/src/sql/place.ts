@@ -32,9 +32,10 @@ const fits = (run: string): string => `(${run}.cpu_millis <= room.cpu AND ${run}
         AND ${run}.disk_bytes <= greatest(room.disk, 0) AND ${isOffered(run)})`;
 
 /*
- * One statement, hence one snapshot. Of each tenant with work: the first of its runs for which the roomiest node has room, and the very first, which may
- * wait for more room than there is. The tenants are found by hopping along the index of waiting runs, so that neither idle tenants nor long lines cost
- * anything. Last, some that nobody has told yet why they wait.
+ * One statement, hence one snapshot. Of each tenant with work: the first of its runs for which the roomiest node has room, half as many
+ * again as its weight could get of the batch, and the very first, which may
+ * wait for more room than there is. The tenants are found by hopping along the index of waiting runs, whose whole
+ * order is asked for so that no other index will do: neither idle tenants, nor long lines, nor runs that ended cost anything. Last, some that nobody has told yet why they wait.
  */
 const viewStatement = `
   WITH RECURSIVE room AS (
@@ -42,21 +43,21 @@ const viewStatement = `
            coalesce(max(disk_bytes - reserved_disk_bytes), -1) AS disk
     FROM nodes WHERE state = 'ready'
   ), busy AS (
-    (SELECT tenant_id FROM runs WHERE ${awaits} ORDER BY tenant_id LIMIT 1)
+    (SELECT tenant_id FROM runs WHERE ${awaits} ORDER BY tenant_id, priority DESC, id LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.tenant_id FROM runs r WHERE r.state = 'queued' AND r.reserved AND r.tenant_id > busy.tenant_id ORDER BY r.tenant_id LIMIT 1)
+    SELECT (SELECT r.tenant_id FROM runs r WHERE r.state = 'queued' AND r.reserved AND r.tenant_id > busy.tenant_id
+            ORDER BY r.tenant_id, r.priority DESC, r.id LIMIT 1)
     FROM busy WHERE busy.tenant_id IS NOT NULL
   ), tenancy AS (
-    SELECT t.id, t.weight FROM busy JOIN tenants t ON t.id = busy.tenant_id
-  ), part AS (
-    SELECT least($1::int, greatest(8, 2 * $1::int / greatest(1, count(*))))::int AS size FROM tenancy
+    SELECT t.id, t.weight, greatest(1, ceil(1.5 * $1::int * t.weight / sum(t.weight) OVER ()))::int AS part
+    FROM busy JOIN tenants t ON t.id = busy.tenant_id
   ), heads AS (
     SELECT r.*, ${fits('r')} AS fits FROM room CROSS JOIN tenancy t
     CROSS JOIN LATERAL (SELECT * FROM runs WHERE tenant_id = t.id AND ${awaits} ORDER BY priority DESC, id LIMIT 1) AS r
   ), fitting AS (
     SELECT r.* FROM room CROSS JOIN tenancy t
     CROSS JOIN LATERAL (
-      SELECT * FROM runs WHERE tenant_id = t.id AND ${awaits} AND ${fits('runs')} ORDER BY priority DESC, id LIMIT (SELECT size FROM part)
+      SELECT * FROM runs WHERE tenant_id = t.id AND ${awaits} AND ${fits('runs')} ORDER BY priority DESC, id LIMIT t.part
     ) AS r
   ), untold AS (
     SELECT r.* FROM room CROSS JOIN (SELECT * FROM runs WHERE ${awaits} AND waiting_reason IS NULL ORDER BY id LIMIT 2 * $1::int) AS r
@@ -67,14 +68,13 @@ const viewStatement = `
     UNION ALL SELECT *, false FROM untold
   )
   SELECT
-    (SELECT size FROM part) AS part,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'id', id, 'state', state, 'cpuMillis', cpu_millis, 'memoryBytes', memory_bytes, 'diskBytes', disk_bytes,
         'reserved', jsonb_build_object('cpuMillis', reserved_cpu_millis, 'memoryBytes', reserved_memory_bytes, 'diskBytes', reserved_disk_bytes,
                                        'runs', reserved_runs),
         'features', features
       ) ORDER BY id), '[]') FROM nodes WHERE state <> 'dead') AS nodes,
-    (SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', t.id, 'weight', t.weight, 'held',
+    (SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', t.id, 'weight', t.weight, 'part', t.part, 'held',
         jsonb_build_object('cpuMillis', coalesce(held.cpu, 0), 'memoryBytes', coalesce(held.memory, 0)))), '[]')
      FROM tenancy t
      CROSS JOIN LATERAL (SELECT sum(cpu_millis) AS cpu, sum(memory_bytes) AS memory FROM runs WHERE tenant_id = t.id AND node_id IS NOT NULL) AS held
@@ -97,16 +97,16 @@ export interface PlacementView {
 /** See `RunStore.placementView`. */
 export async function placementView(pool: pg.Pool, limit: number): Promise<PlacementView> {
   type Stored = Omit<RunAwaitingNode, 'createdAt' | 'queuedAt'> & { createdAt: string; queuedAt: string };
-  type Row = { part: number; nodes: FleetNode[]; tenants: TenantStanding[]; runs: Stored[] };
+  type Row = { nodes: FleetNode[]; tenants: (TenantStanding & { part: number })[]; runs: Stored[] };
   const { rows } = await pool.query<Row>({ name: 'placement-view', text: viewStatement, values: [limit] });
-  const view = rows[0] ?? { part: 0, nodes: [], tenants: [], runs: [] };
+  const view = rows[0] ?? { nodes: [], tenants: [], runs: [] };
   const shown = new Map<string, number>();
   for (const run of view.runs) if (run.fits) shown.set(run.tenantId, (shown.get(run.tenantId) ?? 0) + 1);
   return {
     fleet: { nodes: view.nodes },
     tenants: view.tenants,
     runs: view.runs.map((run) => ({ ...run, createdAt: new Date(run.createdAt), queuedAt: new Date(run.queuedAt) })),
-    isPartial: [...shown.values()].some((count) => count >= view.part),
+    isPartial: view.tenants.some(({ tenantId, part }) => (shown.get(tenantId) ?? 0) >= part),
   };
 }
 
