@@ -1,11 +1,23 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, copyFileSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   asHostRoot,
   eventually,
   HOST_BASE,
+  hierarchies,
   inTerminal,
   nativeDir,
   type OciConfig,
@@ -73,6 +85,59 @@ describe('exec', () => {
     expect(cgroupsOf(pid)).toBe(cgroupsOf(bundle.pid()));
     expect(cgroupsOf(pid)).not.toBe(cgroupsOf('self'));
     expect(readlinkSync(`/proc/${pid}/exe`)).toContain('/probe');
+  });
+
+  it('goes to a cgroup below the container’s when told to, of one controller or of all', () => {
+    start();
+    const pidFile = join(bundle.dir, 'exec-pid');
+    for (const dir of bundle.cgroups()) {
+      mkdirSync(join(dir, 'below'));
+      // A v1 cpuset is born empty, and takes no process then.
+      for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+        if (existsSync(join(dir, file))) writeFileSync(join(dir, 'below', file), readFileSync(join(dir, file)));
+      }
+    }
+    expect(exec(['-d', '--pid-file', pidFile, '--cgroup', 'below'], 'wait')).toMatchObject({ status: 0, stderr: '' });
+    const lines = cgroupsOf(Number(readFileSync(pidFile, 'utf8'))).split('\n');
+    expect(lines.filter((line) => line.endsWith(`${bundle.cgroupsPath}/below`))).toHaveLength(bundle.cgroups().length);
+    const freezer = hierarchies().find(({ controllers, v2 }) => !v2 && controllers.includes('freezer'));
+    const one = exec(['-d', '--pid-file', pidFile, '--cgroup', 'freezer:below'], 'wait');
+    if (!freezer) return expect(one.stderr).toContain('no such v1 controller holds the container');
+    expect(one).toMatchObject({ status: 0, stderr: '' });
+    const [line, ...others] = cgroupsOf(Number(readFileSync(pidFile, 'utf8')))
+      .split('\n')
+      .filter((text) => text.endsWith('/below'));
+    expect([line, others]).toEqual([expect.stringContaining(':freezer:'), []]);
+  });
+
+  it('follows the container’s process to where it went, when its own v2 cgroup takes no processes any more', () => {
+    start();
+    const mount = hierarchies().find(({ v2 }) => v2)?.mount ?? '';
+    const dir = join(mount, bundle.cgroupsPath);
+    mkdirSync(join(dir, 'below'));
+    writeFileSync(join(dir, 'below/cgroup.procs'), `${bundle.pid()}`);
+    const [controller] = readFileSync(join(mount, 'cgroup.controllers'), 'utf8').match(/pids|hugetlb/) ?? [];
+    const given = [mount, join(dir, '..'), dir].filter((parent) => {
+      const file = join(parent, 'cgroup.subtree_control');
+      const missing = !readFileSync(file, 'utf8')
+        .split(/\s+/)
+        .includes(controller ?? '');
+      if (missing) writeFileSync(file, `+${controller}`);
+      return missing;
+    });
+    try {
+      const pidFile = join(bundle.dir, 'exec-pid');
+      expect(exec(['-d', '--pid-file', pidFile], 'wait')).toMatchObject({ status: 0, stderr: '' });
+      expect(cgroupsOf(Number(readFileSync(pidFile, 'utf8')))).toContain(`0::${bundle.cgroupsPath}/below\n`);
+    } finally {
+      for (const parent of given.reverse()) writeFileSync(join(parent, 'cgroup.subtree_control'), `-${controller}`);
+    }
+  });
+
+  it('joins a container that waits for its start', () => {
+    expect(bundle.create(['wait']).stderr).toBe('');
+    expect(exec([], 'exit', '6').status).toBe(6);
+    expect(bundle.state().status).toBe('created');
   });
 
   it('takes what options add', () => {
