@@ -20,7 +20,6 @@
 #include "runtime/hooks.h"
 #include "runtime/lifecycle.h"
 #include "runtime/namespaces.h"
-#include "runtime/options.h"
 #include "runtime/process.h"
 #include "runtime/rootless.h"
 #include "runtime/scheduling.h"
@@ -30,7 +29,6 @@
 #include "runtime/state.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
-#include "runtime/user.h"
 
 /* A container in the making. */
 struct creation {
@@ -106,20 +104,6 @@ static int prepare(struct creation *n, int bundle, struct rt_error *err)
 	return again < 0 ? rt_fail_errno(err, "bundle %s", n->bundle) : prepare_host(c, again, &n->prepared, err);
 }
 
-/* The sockets that a service manager handed over (sd_listen_fds(3)) are the container's, whose program is pid 1 to itself. */
-static int take_listeners(struct creation *n, struct rt_error *err)
-{
-	const char *count = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
-	char text[32];
-	uint32_t fds, owner;
-	if (!count || !user_parse_id(count, strlen(count), &fds) || fds == 0 || fds > OPTIONS_MAX_COUNT ||
-	    (pid && (!user_parse_id(pid, strlen(pid), &owner) || (pid_t)owner != getpid())))
-		return 0;
-	n->listeners = (int)fds;
-	snprintf(text, sizeof text, "LISTEN_FDS=%u", fds);
-	return config_add_env(&n->config, text) && config_add_env(&n->config, "LISTEN_PID=1") ? 0 : rt_fail(err, ENOMEM, "hand over sockets");
-}
-
 static int read_bundle(struct creation *n, struct rt_error *err)
 {
 	const struct container_options *o = n->options;
@@ -145,7 +129,7 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 		return rt_fail(err, ENAMETOOLONG, "cgroupsPath");
 	if ((r = self_protect(c, o->argv, err)) < 0)
 		return r;
-	if ((r = take_listeners(n, err)) < 0)
+	if ((r = process_take_listen_fds(c, &n->listeners, err)) < 0)
 		return r;
 	/* A new user namespace has them all. */
 	if (!ns_in_user(c))

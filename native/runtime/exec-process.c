@@ -137,13 +137,16 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 	struct config *c = &j->config;
 	struct sync_message m;
 	int fds[2], r;
+	int preserve_fds = o->preserve_fds;
+	if ((r = process_take_listen_fds(&j->config, &preserve_fds, err)) < 0)
+		return r;
 	if ((r = sync_pair(fds, err)) < 0)
 		return r;
 	j->sync_fd = fds[0];
 	cleanup_fd int console = -1;
 	struct join_args a = {
 		.config = c, .state = &j->state, .filter = c->seccomp ? &j->filter : NULL, .init = j->init, .namespaces = namespaces_of(c), .console_socket = -1,
-		.sync_fd = fds[1], .preserve_fds = o->preserve_fds,
+		.sync_fd = fds[1], .preserve_fds = preserve_fds,
 	};
 	if (o->console_socket)
 		a.console_socket = console = console_connect(o->console_socket, err);

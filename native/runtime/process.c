@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -16,6 +17,8 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/namespaces.h"
+#include "runtime/options.h"
+#include "runtime/user.h"
 
 void process_own_stdio(const struct config *c)
 {
@@ -25,6 +28,19 @@ void process_own_stdio(const struct config *c)
 		if (fstatfs(fd, &fs) == 0 && fs.f_type == PIPEFS_MAGIC && fchown(fd, (uid_t)uid, (gid_t)gid) < 0)
 			return;
 	}
+}
+
+int process_take_listen_fds(struct config *c, int *preserve_fds, struct rt_error *err)
+{
+	const char *count = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
+	char text[32];
+	uint32_t fds, owner;
+	if (!count || !user_parse_id(count, strlen(count), &fds) || fds == 0 || fds > OPTIONS_MAX_COUNT ||
+	    (pid && (!user_parse_id(pid, strlen(pid), &owner) || (pid_t)owner != getpid())))
+		return 0;
+	*preserve_fds += (int)fds;
+	snprintf(text, sizeof text, "LISTEN_FDS=%u", fds);
+	return config_add_env(c, text) && config_add_env(c, "LISTEN_PID=1") ? 0 : rt_fail(err, ENOMEM, "hand over sockets");
 }
 
 int process_set_oom_score(const struct process_spec *p, pid_t pid, struct rt_error *err)

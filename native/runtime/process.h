@@ -12,6 +12,12 @@
  */
 void process_own_stdio(const struct config *c);
 
+/*
+ * The sockets that a service manager handed over (sd_listen_fds(3): LISTEN_FDS of them from 3 on, for LISTEN_PID) are the program's, which is
+ * pid 1 to itself: adds their number to *preserve_fds, and tells c->process's environment.
+ */
+must_check int process_take_listen_fds(struct config *c, int *preserve_fds, struct rt_error *err);
+
 /* Writes oomScoreAdj, when there is one. */
 must_check int process_set_oom_score(const struct process_spec *p, pid_t pid, struct rt_error *err);
 

@@ -120,23 +120,19 @@ describe('features', () => {
 
   it('list only what a seccomp filter can be made of', () => {
     const { actions, operators, archs, supportedFlags } = features().linux.seccomp;
-    const harmless = (action: string, i: number) => ({
-      names: ['mq_unlink'],
-      action,
-      args: [{ index: 0, value: 1 + i, op: operators[i % operators.length] }],
+    const usable = (actions as string[]).filter((action) => action !== 'SCMP_ACT_NOTIFY');
+    const args = (i: number) => [{ index: 0, value: 1 + i, op: operators[i % operators.length] }];
+    expect(usable.length).toBeGreaterThanOrEqual(operators.length);
+    const outcome = bundle.run(['exit', '0'], (config) => {
+      config.linux.seccomp = {
+        defaultAction: 'SCMP_ACT_ALLOW',
+        architectures: archs,
+        // This one belongs to the action that needs a listener.
+        flags: (supportedFlags as string[]).filter((flag) => !flag.includes('WAIT_KILLABLE')),
+        syscalls: usable.map((action, i) => ({ names: ['mq_unlink'], action, args: args(i) })),
+      };
     });
-    for (const op of operators as string[]) {
-      const outcome = bundle.run(['exit', '0'], (config) => {
-        const usable = (actions as string[]).filter((action) => action !== 'SCMP_ACT_NOTIFY');
-        config.linux.seccomp = {
-          defaultAction: 'SCMP_ACT_ALLOW',
-          architectures: archs,
-          flags: (supportedFlags as string[]).filter((flag) => !flag.includes('WAIT_KILLABLE')),
-          syscalls: [...usable.map(harmless), { names: ['mq_unlink'], action: 'SCMP_ACT_LOG', args: [{ index: 0, value: 1, op }] }],
-        };
-      });
-      expect(outcome).toMatchObject({ status: 0, stderr: '' });
-    }
+    expect(outcome).toMatchObject({ status: 0, stderr: '' });
   });
 
   it('list only hooks that run', () => {

@@ -1,16 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  closeSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -196,6 +185,25 @@ describe('exec', () => {
     expect(Object.keys(JSON.parse(line).fds)).toEqual(['0', '1', '2', '3']);
   });
 
+  it('hands on the sockets of a service manager, and nobody else’s', () => {
+    start();
+    const report = (pid: string): { fds: Record<string, string>; env: string[] } =>
+      JSON.parse(
+        spawnSync(
+          'sh',
+          [
+            '-c',
+            `LISTEN_FDS=1 LISTEN_PID=${pid} exec ${runtimePath} --root ${bundle.stateRoot} exec ${bundle.id} /probe report 3</dev/null`,
+          ],
+          { encoding: 'utf8' },
+        ).stdout,
+      );
+    const given = report('$$');
+    expect(Object.keys(given.fds)).toEqual(['0', '1', '2', '3']);
+    expect(given.env).toEqual(['PATH=/bin', 'LISTEN_FDS=1', 'LISTEN_PID=1', 'HOME=/']);
+    expect(Object.keys(report('1').fds)).toEqual(['0', '1', '2']);
+  });
+
   it('refuses what is no container, is stopped, and what makes no sense', async () => {
     expect(bundle.runtime(['exec', 'none', '/probe']).stderr).toContain('container none does not exist');
     start();
@@ -228,40 +236,6 @@ describe('exec', () => {
     await new Promise((ready) => other.stdout.once('data', ready));
     bundle.runtime(['kill', bundle.id, 'KILL']);
     expect(await new Promise((done) => other.once('exit', done))).toBe(137);
-  });
-});
-
-describe('a user by name', () => {
-  const etc = (files: Record<string, string>): void => {
-    bundle.makeDir('etc');
-    for (const [name, text] of Object.entries(files)) writeFileSync(join(bundle.rootfs, 'etc', name), text);
-  };
-
-  it('is looked up in the container’s files, groups included', () => {
-    etc({
-      passwd: 'broken\nalice:x:99999999999:1\nalice:x:11:12::/home/alice:\n',
-      group: 'wheel:x:20:bob,alice\nother:x:21:malice\nstaff:x:30:\n',
-    });
-    start();
-    expect(reportOf(exec(['-u', 'alice'], 'report'))).toMatchObject({ uid: 11, gid: 12, groups: [20] });
-    expect(reportOf(exec(['-u', 'alice:staff'], 'report'))).toMatchObject({ uid: 11, gid: 30 });
-    expect(reportOf(exec(['-u', '11'], 'report')).env).toContain('HOME=/home/alice');
-    expect(reportOf(exec(['-u', '11', '-e', 'HOME=/own'], 'report')).env).toEqual(['PATH=/bin', 'HOME=/own']);
-    expect(exec(['-u', 'mallory'], 'report').stderr).toContain('no user mallory');
-  });
-
-  it.each([
-    ['a FIFO', () => spawnSync('mkfifo', [join(bundle.rootfs, 'etc/passwd')])],
-    ['a link to the host’s', () => symlinkSync('/proc/self/root/etc/passwd', join(bundle.rootfs, 'etc/passwd'))],
-    ['endless', () => spawnSync('truncate', ['-s', '1T', join(bundle.rootfs, 'etc/passwd')])],
-    ['a directory', () => mkdirSync(join(bundle.rootfs, 'etc/passwd'))],
-  ])('is refused when the file is %s', (_, make) => {
-    bundle.makeDir('etc');
-    make();
-    start();
-    const before = Date.now();
-    expect(exec(['-u', 'root'], 'report')).toMatchObject({ status: 255, stdout: '' });
-    expect(Date.now() - before).toBeLessThan(5000);
   });
 });
 
@@ -313,10 +287,11 @@ describe('a terminal', () => {
 });
 
 describe('what a container could do to one who enters it', () => {
-  it.each(Array.from({ length: 8 }, (_, fd) => fd + 3))('a working directory of /proc/self/fd/%i leads nowhere', (fd) => {
+  it('a working directory of /proc/self/fd/N leads nowhere', () => {
     start(asHostRoot);
-    const outcome = exec(['--cwd', `/proc/self/fd/${fd}`], 'ls', '.');
-    expect(outcome).toMatchObject({ status: 255, stdout: '' });
+    for (let fd = 3; fd < 11; fd++) {
+      expect(exec(['--cwd', `/proc/self/fd/${fd}`], 'ls', '.'), `${fd}`).toMatchObject({ status: 255, stdout: '' });
+    }
   });
 
   it('the process appears inside only with the user’s rights', async () => {
