@@ -56,7 +56,7 @@ static const struct option_def exec_options[] = {
 	{ "cgroup", 0, OPTION_LIST, AT(subcgroups), "[CONTROLLER:]PATH", "run in a cgroup below the container's" },
 	{ "ignore-paused", 0, OPTION_FLAG, AT(ignore_paused), NULL, "start it even where it will only run after `resume`" },
 	{ "process-label", 0, OPTION_TEXT, AT(process_label), "LABEL", "SELinux label; refused" },
-	{ "apparmor", 0, OPTION_TEXT, AT(apparmor), "PROFILE", "AppArmor profile; refused" },
+	{ "apparmor", 0, OPTION_TEXT, AT(apparmor), "PROFILE", "AppArmor profile; refused where the kernel has none" },
 	{ "no-subreaper", 0, OPTION_IGNORED, 0, NULL, "accepted: this is no subreaper" },
 	{ 0 },
 };
