@@ -64,8 +64,8 @@ describe.skipIf(isSanitized)('the system calls of a container’s life', () => {
     await eventually(() => bundle.runtime(['state', bundle.id]).stdout.includes('"stopped"'), 'stopped');
     expectAtMost('delete', count(['delete', bundle.id]), { command: 45 + hierarchies, others: 0 });
     expectAtMost('run', count(['run', '--bundle', bundle.dir, bundle.id]), {
-      command: 129 + 2 * hierarchies,
-      others: 401 + 5 * hierarchies,
+      command: 130 + 2 * hierarchies,
+      others: 402 + 5 * hierarchies,
     });
   });
 
@@ -75,7 +75,7 @@ describe.skipIf(isSanitized)('the system calls of a container’s life', () => {
     asHostRoot(config);
     bundle.write(config);
     expectAtMost('run', count(['run', '--bundle', bundle.dir, bundle.id]), {
-      command: 142 + 2 * hierarchies,
+      command: 143 + 2 * hierarchies,
       others: 365 + 5 * hierarchies,
     });
   });
