@@ -108,6 +108,9 @@ describe('a real Prometheus beside the running service', { timeout: 180_000 }, (
     await service.startAgent({ name: 'one' });
     endpoints = [ports.admin, ports.agent, ports.registryAdmin].map((port) => `127.0.0.1:${port}`);
     [prometheus, prometheusUrl] = await startPrometheus(home, endpoints);
+    // Ready, it takes up to five seconds more to find its targets; what happens before is no rate.
+    const up = async () => expect((await query<{ result: unknown[] }>('query?query=up==1')).result).toHaveLength(endpoints.length);
+    await eventually(up, { timeoutMs: 30_000, intervalMs: 200 });
     await generateLoad(service);
   });
 
