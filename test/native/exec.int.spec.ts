@@ -82,7 +82,7 @@ describe('exec', () => {
       mkdirSync(join(dir, 'below'));
       // A v1 cpuset is born empty, and takes no process then.
       for (const file of ['cpuset.cpus', 'cpuset.mems']) {
-        if (existsSync(join(dir, file))) writeFileSync(join(dir, 'below', file), readFileSync(join(dir, file)));
+        if (existsSync(join(dir, 'below', file))) writeFileSync(join(dir, 'below', file), readFileSync(join(dir, file)));
       }
     }
     expect(exec(['-d', '--pid-file', pidFile, '--cgroup', 'below'], 'wait')).toMatchObject({ status: 0, stderr: '' });
