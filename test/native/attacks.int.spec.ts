@@ -309,8 +309,9 @@ describe('the files of its cgroup', () => {
       config.linux.resources = { memory: { limit: 64 << 20 } };
       for (const mount of config.mounts) if (mount.type === 'cgroup') mount.options = ['nosuid', 'noexec', 'nodev'];
     });
-    // "-1" is a number to v1; v2 wants "max", so its answer is EINVAL and not a closed door.
-    expect(outcome.lines[0]?.error).toBe(v1 ? undefined : 'EINVAL');
+    // A v2 mount with nsdelegate keeps the limits of a namespace's root to itself, whoever may write there.
+    if (v1) expect(outcome.lines[0]?.error).toBeUndefined();
+    expect(outcome.lines.at(-1)?.error).toBeUndefined();
   });
 });
 
