@@ -65,10 +65,10 @@ it('sets the limits of another user’s process too', () => {
 
 it('starts a relative cgroupsPath below its own cgroup', () => {
   const outcome = bundle.run(['report'], (config) => {
-    config.linux.cgroupsPath = `conform/${bundle.id}`;
+    config.linux.cgroupsPath = `relative-${bundle.id}`;
     config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'cgroup');
   });
-  expect(reportOf(outcome).cgroup).toContain(`/berth/conform/${bundle.id}`);
+  expect(reportOf(outcome).cgroup).toContain(`/berth/relative-${bundle.id}`);
 });
 
 it('makes a device that the rules bar from use', () => {
