@@ -260,14 +260,18 @@ export class TestBundle {
 
   dispose(): void {
     this.runtime(['delete', '--force', this.id]);
-    for (const { mount } of hierarchies()) {
-      try {
-        rmdirSync(join(mount, `berth-test-${process.pid}`));
-      } catch {
-        // Another bundle of this process may still be in it; cgroup directories need rmdir.
-      }
-    }
+    for (const { mount } of hierarchies()) removeUnusedCgroup(join(mount, `berth-test-${process.pid}`));
+    for (const { mount } of hierarchies()) removeUnusedCgroup(join(mount, 'berth'));
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** Removes a cgroup above containers' own, unless another container is still in it. */
+export function removeUnusedCgroup(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch {
+    // Not there, or in use.
   }
 }
 

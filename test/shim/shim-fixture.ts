@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, readlink, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -320,6 +320,8 @@ export class ShimBench {
       await until(async () => !(await isAlive(pid)));
     }
     await rm(this.home, { recursive: true, force: true });
+    // Stays where another container is in it.
+    for (const parent of await cgroupsOf('')) await rmdir(parent).catch(() => {});
   }
 }
 
