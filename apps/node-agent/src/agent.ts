@@ -1,6 +1,7 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
+import type { ContentStore } from '@berth/image';
 import type { Logger } from 'pino';
 import { AttemptTable } from './attempts/attempt-table.js';
 import { endExecutors } from './attempts/execute-end.js';
@@ -10,6 +11,7 @@ import { timedExecutors } from './attempts/timed-executors.js';
 import type { AgentConfig } from './config.js';
 import { claimDirectory } from './host/claim-directory.js';
 import { probeSnapshots } from './host/probe-snapshots.js';
+import { ImageCollector } from './images/image-collector.js';
 import type { RegistryImageSource } from './images/registry-image-source.js';
 import { ControlChannel, type ControlPeer } from './link/control-channel.js';
 import { obtainCredential } from './link/credential.js';
@@ -32,6 +34,7 @@ export class Agent {
     private readonly table: AttemptTable,
     private readonly control: ControlChannel,
     private readonly pages: { readonly server: Server; readonly port: number },
+    private readonly collector: ImageCollector,
     private readonly release: () => Promise<void>,
   ) {}
 
@@ -51,12 +54,15 @@ export class Agent {
     });
     let table: AttemptTable | undefined;
     let control: ControlChannel | undefined;
+    let collector: ImageCollector | undefined;
     const { node, images, store } = await openNode(config, credential, log, {
       containers: () => countContainers(table),
       linked: () => control?.state === 'up',
+      pulled: () => collector?.lookSoon(),
     });
     await probeSnapshots(node.snapshotter, config.directory);
     table = await takeUp(node, log);
+    collector = collectorOf(config, node, store, table, log);
     const features = [...(await probeRuntimes(node, log)), ...(node.egress === null ? [] : ['network:egress'])];
 
     control = new ControlChannel({
@@ -77,11 +83,12 @@ export class Agent {
     });
     control.start();
     node.shipper.start();
+    collector.start();
     log.info(
       { found: running.attempts.length, cgroupMode: node.host.cgroupMode, layers: node.layerForm, features },
       'the agent has started',
     );
-    return new Agent(config, node, table, control, pages, release);
+    return new Agent(config, node, table, control, pages, collector, release);
   }
 
   get metricsPort(): number {
@@ -92,6 +99,7 @@ export class Agent {
   async stop(): Promise<void> {
     if (this.config.stopContainers) await this.table.stopAll(stopGraceMs, stopLimitMs);
     await this.table.pause();
+    await this.collector.stop();
     await this.control.stop();
     await this.node.shipper.stop();
     await this.node.spool.close();
@@ -113,6 +121,21 @@ async function takeUp(node: NodeServices, log: Logger): Promise<AttemptTable> {
   await removeLeftovers(node, new Set(found.map(({ key }) => key)), log);
   for (const attempt of found) table.carry(attempt);
   return table;
+}
+
+function collectorOf(config: AgentConfig, node: NodeServices, store: ContentStore, table: AttemptTable, log: Logger): ImageCollector {
+  return new ImageCollector({
+    store,
+    snapshotter: node.snapshotter,
+    directory: config.directory,
+    ...config.images,
+    inUse: () => table.attempts.map(({ assignment }) => assignment.image.digest),
+    onCollected: ({ images, bytes }) => {
+      node.metrics.collectedImages.inc(images.length);
+      node.metrics.collectedBytes.inc(bytes);
+    },
+    log,
+  });
 }
 
 function peerOf(

@@ -33,6 +33,9 @@ describe("the agent's environment", () => {
     { BERTH_EGRESS_DNS: '9.9.9.9,resolver' },
     { BERTH_EGRESS_ALLOW: '10.0.0.0/33' },
     { BERTH_RUNTIME_CLASSES: 'docker' },
+    { BERTH_IMAGES_HIGH_PERCENT: '101' },
+    { BERTH_IMAGES_LOW_PERCENT: '86' },
+    { BERTH_IMAGES_MAX_BYTES: '0' },
   ])('%j is refused by name', (env) => {
     expect(() => readConfig(env)).toThrow(Object.keys(env)[0]);
   });

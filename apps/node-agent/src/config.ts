@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RuntimeClass } from '@berth/core';
 import { z } from 'zod';
+import type { DiskMarks } from './images/collection-goal.js';
 import type { EgressChoice } from './network/egress.js';
 import { isLinkSubnet } from './network/egress-plan.js';
 import { findRuntimes } from './runtimes/node-runtimes.js';
@@ -34,12 +35,15 @@ export interface AgentConfig {
   readonly stopContainers: boolean;
   /** Beyond so many bytes of log a container's output is dropped. */
   readonly logMaxBytes: number;
+  /** When unused images are removed, and how often that is looked at. */
+  readonly images: { readonly marks: DiskMarks; readonly checkMs: number };
   readonly logLevel: string;
 }
 
 /** The part of the repository that this file was built into: apps/node-agent/dist. */
 const here = dirname(fileURLToPath(import.meta.url));
 
+const percent = z.coerce.number().int().min(1).max(100);
 const count = z.coerce.number().int().min(1).optional();
 const address = z.union([z.ipv4(), z.ipv6()], 'must be IP addresses, with commas between');
 const network = z.union(
@@ -68,6 +72,10 @@ const schema = z.object({
     .int()
     .min(4096)
     .default(256 * 1024 * 1024),
+  BERTH_IMAGES_HIGH_PERCENT: percent.default(85),
+  BERTH_IMAGES_LOW_PERCENT: percent.default(80),
+  BERTH_IMAGES_MAX_BYTES: count,
+  BERTH_IMAGES_CHECK_MS: z.coerce.number().int().min(100).max(86_400_000).default(60_000),
   BERTH_NODE_NAME: z.string().min(1).max(128).optional(),
   BERTH_NODE_CPU_MILLIS: count,
   BERTH_NODE_MEMORY_BYTES: count,
@@ -88,6 +96,9 @@ export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
   const parsed = schema.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')));
   if (!parsed.success) throw new Error(parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '));
   const set = parsed.data;
+  if (set.BERTH_IMAGES_LOW_PERCENT > set.BERTH_IMAGES_HIGH_PERCENT) {
+    throw new Error(`BERTH_IMAGES_LOW_PERCENT: must be at most BERTH_IMAGES_HIGH_PERCENT, ${set.BERTH_IMAGES_HIGH_PERCENT}`);
+  }
   const home = set.BERTH_HOME ?? (process.getuid?.() === 0 ? '/var/lib/berth' : join(homedir(), '.berth'));
   const nativeDir = resolve(set.BERTH_NATIVE_DIR ?? join(here, '../../../native/build'));
   return {
@@ -113,6 +124,14 @@ export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
     metricsPort: set.BERTH_AGENT_METRICS_PORT,
     stopContainers: set.BERTH_AGENT_STOP_CONTAINERS === '1',
     logMaxBytes: set.BERTH_AGENT_LOG_MAX_BYTES,
+    images: {
+      marks: {
+        highPercent: set.BERTH_IMAGES_HIGH_PERCENT,
+        lowPercent: set.BERTH_IMAGES_LOW_PERCENT,
+        imagesMaxBytes: set.BERTH_IMAGES_MAX_BYTES ?? null,
+      },
+      checkMs: set.BERTH_IMAGES_CHECK_MS,
+    },
     logLevel: set.BERTH_LOG_LEVEL,
   };
 }

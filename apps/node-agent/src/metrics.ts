@@ -10,6 +10,8 @@ export interface MetricSources {
   links(): Readonly<Record<'control' | 'logs', boolean>>;
   /** Bytes on disk: once for each layer, and summed over the images that share them. */
   disk(): { readonly layerBytes: number; readonly imageBytes: number };
+  /** The filesystem that holds them. */
+  space(): Promise<{ readonly capacityBytes: number; readonly availableBytes: number }>;
 }
 
 /** The agent's metrics, all named berth_agent_*, in the units of their names. */
@@ -21,6 +23,8 @@ export class AgentMetrics {
   readonly stepSeconds: Histogram<'phase'>;
   readonly logBytes: Counter;
   readonly exits: Counter<'kind'>;
+  readonly collectedBytes: Counter;
+  readonly collectedImages: Counter;
 
   constructor(sources: MetricSources) {
     const registers = [this.registry];
@@ -59,6 +63,16 @@ export class AgentMetrics {
       name: 'berth_agent_attempts_ended_total',
       help: 'Attempts that ended here, by the kind of their last report',
       labelNames: ['kind'],
+      registers,
+    });
+    this.collectedBytes = new Counter({
+      name: 'berth_agent_images_collected_bytes_total',
+      help: 'Disk space of the layers that were removed because nothing used them',
+      registers,
+    });
+    this.collectedImages = new Counter({
+      name: 'berth_agent_images_collected_total',
+      help: 'Images that were removed because nothing used them',
       registers,
     });
     observe(sources, registers);
@@ -102,6 +116,17 @@ function observe(sources: MetricSources, registers: Registry[]): void {
       const { layerBytes, imageBytes } = sources.disk();
       this.set({ count: 'unique' }, layerBytes);
       this.set({ count: 'summed' }, imageBytes);
+    },
+  });
+  new Gauge({
+    name: 'berth_agent_disk_bytes',
+    help: 'The filesystem that holds layers and writable layers: its capacity, and what is left of it',
+    labelNames: ['count'],
+    registers,
+    async collect() {
+      const { capacityBytes, availableBytes } = await sources.space();
+      this.set({ count: 'capacity' }, capacityBytes);
+      this.set({ count: 'available' }, availableBytes);
     },
   });
 }

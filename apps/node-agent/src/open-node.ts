@@ -8,6 +8,7 @@ import type { NodeServices } from './attempts/node-services.js';
 import type { AgentConfig } from './config.js';
 import { bootId, bootTimeNs } from './host/boot.js';
 import { readHostFacts } from './host/host-facts.js';
+import { diskSpace } from './images/collection-goal.js';
 import { RegistryImageSource } from './images/registry-image-source.js';
 import { StopPage } from './lease/stop-page.js';
 import type { NodeCredential } from './link/credential.js';
@@ -30,7 +31,7 @@ export async function openNode(
   config: AgentConfig,
   { nodeId, credential }: NodeCredential,
   log: Logger,
-  sources: Pick<MetricSources, 'containers'> & { readonly linked: () => boolean },
+  sources: Pick<MetricSources, 'containers'> & { readonly linked: () => boolean; readonly pulled: () => void },
 ): Promise<OpenedNode> {
   const host = await readHostFacts();
   const seccomp = await loadSeccompProfile(config.nativeDir);
@@ -53,11 +54,13 @@ export async function openNode(
       const { totalBytes, sumOfImagesBytes } = store.usage();
       return { layerBytes: totalBytes, imageBytes: sumOfImagesBytes };
     },
+    space: () => diskSpace(config.directory),
   });
   const images = new RegistryImageSource(store, (count) => {
     metrics.pulledBytes.inc(count.downloadedBytes);
     metrics.layers.inc({ source: 'cache' }, count.layersHere);
     metrics.layers.inc({ source: 'registry' }, count.layersFetched);
+    sources.pulled();
   });
   // Several agents may share a machine, its cgroups and its run directory.
   const name = nodeId.slice(-8);

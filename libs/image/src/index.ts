@@ -11,6 +11,7 @@ export {
 export { DEFAULT_PULL_LIMITS, ImagePuller, type PullLimits, type PullOptions } from './content/image-puller.js';
 export type { LayerForm } from './content/layer-program.js';
 export { type ImageUsage, type LayeredImage, layerSharing, reachable, type StoreUsage } from './content/layer-sharing.js';
+export { type CollectableImage, type Collection, planCollection } from './content/plan-collection.js';
 export type { PulledImage, PulledLayer, PullProgress } from './content/pulled-image.js';
 export type { ImageConfig } from './image-config.js';
 export { parseImageConfig } from './image-config.js';

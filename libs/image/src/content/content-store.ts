@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isValidDigest } from '@berth/core';
 import { parseImageConfig } from '../image-config.js';
 import { type LayerForm, LayerProgram } from './layer-program.js';
-import { layerSharing, reachable, type StoreUsage } from './layer-sharing.js';
+import { layerSharing, type StoreUsage } from './layer-sharing.js';
+import { type CollectableImage, planCollection } from './plan-collection.js';
 import type { PulledImage } from './pulled-image.js';
 
 /** A place from which a layer's or an image's bytes came, whole and verified. */
@@ -77,7 +78,7 @@ async function writeDurably(dir: string, name: string, text: string): Promise<vo
  *     layers/HEX/image.erofs  the image of the layer whose diff id is sha256:HEX,
  *     layers/HEX/fs           or its tree
  *     layers/HEX/layer.json   a LayerRecord
- *     images/HEX.json         an ImageRecord
+ *     images/HEX.json         an ImageRecord; its modification time is the image's last use
  *     tmp/                    what is being made or removed; emptied when the store is opened
  *
  * A layer and an image come into being by one rename, after their content is on disk, so that a crash leaves nothing but tmp/. A layer whose record a power
@@ -89,6 +90,7 @@ export class ContentStore {
   readonly #form: LayerForm;
   readonly #layers = new Map<string, LayerRecord>();
   readonly #images = new Map<string, ImageRecord>();
+  readonly #lastUsedMs = new Map<string, number>();
   readonly #pins = new Map<string, number>();
 
   private constructor(options: ContentStoreOptions) {
@@ -203,37 +205,62 @@ export class ContentStore {
     const sources = [...known, ...image.sources.filter((source) => !hasSource(known, source))];
     const record = { ...image, sources };
     this.#images.set(image.digest, record);
+    this.#lastUsedMs.set(image.digest, Date.now());
     await writeDurably(join(this.#dir, 'images'), `${hexOf(image.digest)}.json`, JSON.stringify(record));
   }
 
+  /** Notes that an image is in use now: what was used least recently is collected first, also after a restart. */
+  async markUsed(digest: string): Promise<void> {
+    if (!this.#images.has(digest)) return;
+    const now = new Date();
+    this.#lastUsedMs.set(digest, now.getTime());
+    // Its order alone suffers when the disk takes no more, or when it is collected in this moment.
+    await utimes(this.#imagePath(digest), now, now).catch(() => {});
+  }
+
+  /** All images, with the diff ids of their layers and their last use. */
+  images(): readonly CollectableImage[] {
+    return [...this.#images.values()].map(({ digest, layers }) => ({
+      digest,
+      layers: layers.map(({ diffId }) => diffId),
+      lastUsedMs: this.#lastUsedMs.get(digest) ?? 0,
+    }));
+  }
+
   usage(): StoreUsage {
-    const images = [...this.#images.values()].map(({ digest, layers }) => ({ digest, layers: layers.map(({ diffId }) => diffId) }));
-    return layerSharing(images, new Map([...this.#layers].map(([diffId, { bytes }]) => [diffId, bytes])));
+    return layerSharing(this.images(), this.#bytesOf());
+  }
+
+  #bytesOf(): Map<string, number> {
+    return new Map([...this.#layers].map(([diffId, { bytes }]) => [diffId, bytes]));
+  }
+
+  #imagePath(digest: string): string {
+    return join(this.#dir, 'images', `${hexOf(digest)}.json`);
   }
 
   /**
-   * Removes the images that are not in `keep.images`, and the layers that neither a kept image nor `keep.layers` (the diff ids of all snapshots) nor a pull under
-   * way uses. A caller that is about to start a container keeps its image.
+   * Removes images that are not in `keep.images`, least recently used first, until `wantedBytes` of disk space are free, or all of them where it is silent;
+   * with them the layers that neither an image, nor `keep.layers` (the diff ids of all snapshots), nor a pull under way uses. A caller that is about to start
+   * a container keeps its image.
    */
-  async removeUnused(keep: { images: Iterable<string>; layers: Iterable<string> }): Promise<RemovedContent> {
-    const kept = reachable([...keep.images, ...keep.layers, ...this.#pins.keys()], (id) =>
-      (this.#images.get(id)?.layers ?? []).map(({ diffId }) => diffId),
-    );
-    const images = [...this.#images.keys()].filter((digest) => !kept.has(digest));
-    const layers = [...this.#layers.values()].filter(({ diffId }) => !kept.has(diffId));
+  async removeUnused(keep: { images: Iterable<string>; layers: Iterable<string> }, wantedBytes = Infinity): Promise<RemovedContent> {
+    const kept = [...keep.images, ...keep.layers, ...this.#pins.keys()];
+    const { images, layers, bytes } = planCollection(this.images(), this.#bytesOf(), kept, wantedBytes);
     // All of it gone before the first await: a pull that begins meanwhile must find a layer either whole or absent, in memory and on disk alike.
     for (const digest of images) {
       this.#images.delete(digest);
-      rmSync(join(this.#dir, 'images', `${hexOf(digest)}.json`), { force: true });
+      this.#lastUsedMs.delete(digest);
+      rmSync(this.#imagePath(digest), { force: true });
     }
-    const doomed = layers.map(({ diffId }) => {
+    const doomed = layers.map((diffId) => {
       const temporary = join(this.#dir, 'tmp', randomBytes(12).toString('hex'));
       this.#layers.delete(diffId);
       renameSync(join(this.#dir, 'layers', hexOf(diffId)), temporary);
       return temporary;
     });
     for (const temporary of doomed) await this.#program.remove(temporary);
-    return { images, layers: layers.map(({ diffId }) => diffId), bytes: layers.reduce((total, { bytes }) => total + bytes, 0) };
+    return { images, layers, bytes };
   }
 
   async #load(): Promise<void> {
@@ -246,9 +273,10 @@ export class ContentStore {
     for (const name of await readdir(join(this.#dir, 'images'))) {
       const record = await readRecord<ImageRecord>(join(this.#dir, 'images', name));
       const whole = record?.layers.every(({ diffId }) => this.#layers.has(diffId));
-      if (record && whole && isValidDigest(record.digest) && name === `${hexOf(record.digest)}.json`)
+      if (record && whole && isValidDigest(record.digest) && name === `${hexOf(record.digest)}.json`) {
         this.#images.set(record.digest, record);
-      else await rm(join(this.#dir, 'images', name), { force: true });
+        this.#lastUsedMs.set(record.digest, (await stat(this.#imagePath(record.digest))).mtimeMs);
+      } else await rm(join(this.#dir, 'images', name), { force: true });
     }
   }
 }

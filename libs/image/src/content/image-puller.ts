@@ -116,7 +116,7 @@ export class ImagePuller {
       try {
         if (!(await client.hasManifest(reference, reference.digest, { signal })))
           throw new ImageError('imageNotFound', `${reference.registry}/${reference.repository} has no ${reference.digest}`);
-        return this.#image(reference.digest);
+        return await this.#image(reference.digest);
       } finally {
         unpin();
       }
@@ -138,15 +138,16 @@ export class ImagePuller {
         sources: [source],
       };
       await this.#store.addImage(record);
-      return this.#image(reference.digest);
+      return await this.#image(reference.digest);
     } finally {
       unpin();
     }
   }
 
-  #image(digest: string): PulledImage {
+  async #image(digest: string): Promise<PulledImage> {
     const image = this.#store.image(digest);
     if (!image) throw new Error(`image ${digest} vanished from the store`);
+    await this.#store.markUsed(digest);
     return image;
   }
 
