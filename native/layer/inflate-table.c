@@ -5,9 +5,20 @@
 #define CODE_BITS_MAX 15
 #define SYMBOLS_MAX 288
 
+/* `extra` counts towards what is taken until `coded` adds the code itself. */
 static inflate_entry entry(enum inflate_kind kind, unsigned value, unsigned extra)
 {
-	return value << 16 | (unsigned)kind << 12 | extra << 8;
+	return (inflate_entry)(kind == INFLATE_LITERAL) << 31 | value << 16 | (unsigned)kind << 12 | extra;
+}
+
+static inflate_entry coded(inflate_entry symbol, unsigned bits)
+{
+	return (symbol | bits << 8) + bits;
+}
+
+static inflate_entry link_to(unsigned start, unsigned index_bits)
+{
+	return entry(INFLATE_LINK, start, 0) | index_bits << 8;
 }
 
 static inflate_entry litlen_symbol(unsigned symbol)
@@ -38,10 +49,11 @@ static inflate_entry codelen_symbol(unsigned symbol)
 /* Deflate packs codes from their first bit on, so a table is indexed by them reversed. */
 static unsigned reverse(unsigned code, unsigned bits)
 {
-	unsigned out = 0;
-	for (; bits > 0; bits--, code >>= 1)
-		out = out << 1 | (code & 1);
-	return out;
+	code = (code & 0x5555) << 1 | (code >> 1 & 0x5555);
+	code = (code & 0x3333) << 2 | (code >> 2 & 0x3333);
+	code = (code & 0x0f0f) << 4 | (code >> 4 & 0x0f0f);
+	code = (code & 0x00ff) << 8 | code >> 8;
+	return code >> (16 - bits);
 }
 
 static bool is_prefix_code(const unsigned counts[CODE_BITS_MAX + 1], bool may_be_empty)
@@ -84,13 +96,14 @@ static bool build(inflate_entry *table, unsigned size, unsigned first_bits, cons
 			sorted[places[lengths[i]]++] = (uint16_t)i;
 	}
 	const unsigned mask = (1u << first_bits) - 1;
-	for (unsigned i = 0; i <= mask; i++)
+	/* Only the two incomplete codes that are allowed leave entries untouched. */
+	for (unsigned i = 0; i <= mask && symbols <= 1; i++)
 		table[i] = entry(INFLATE_INVALID, 0, 0);
 	unsigned code = 0, end = 1u << first_bits, link = ~0u, start = 0, index_bits = 0;
 	for (unsigned i = 0, bits = 0; i < symbols; i++, code++) {
 		code <<= lengths[sorted[i]] - bits;
 		bits = lengths[sorted[i]];
-		inflate_entry e = of(sorted[i]) | bits;
+		inflate_entry e = coded(of(sorted[i]), bits);
 		unsigned reversed = reverse(code, bits);
 		if (bits <= first_bits) {
 			for (unsigned at = reversed; at <= mask; at += 1u << bits)
@@ -103,7 +116,7 @@ static bool build(inflate_entry *table, unsigned size, unsigned first_bits, cons
 				end += 1u << index_bits;
 				if (end > size)
 					return false;
-				table[link] = entry(INFLATE_LINK, start, index_bits) | first_bits;
+				table[link] = link_to(start, index_bits);
 			}
 			for (unsigned at = reversed >> first_bits; at < 1u << index_bits; at += 1u << (bits - first_bits))
 				table[start + at] = e;

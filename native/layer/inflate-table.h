@@ -8,19 +8,21 @@
 /*
  * One entry: what the next bits of the input mean.
  *
- *     bits 0-7    length of the code; of a link, bits that the first table has used
- *     bits 8-11   extra bits that follow the code; of a link, bits that index the second table
- *     bits 12-15  kind
- *     bits 16-31  the literal, the base of the length or distance, or where the second table begins
+ *     bits 0-7    bits taken in all, the code's and those of the extra bits behind it: 28 at most; of a link, none
+ *     bits 8-11   length of the code alone; of a link, bits that index the second table
+ *     bits 12-14  kind
+ *     bits 16-30  the literal, the base of the length or distance, or where the second table begins
+ *     bit 31      a literal
  */
 typedef uint32_t inflate_entry;
 
 enum inflate_kind { INFLATE_LITERAL, INFLATE_COPY, INFLATE_END, INFLATE_LINK, INFLATE_INVALID };
 
-#define ENTRY_LENGTH(e) ((e)&0xff)
-#define ENTRY_EXTRA(e) ((e) >> 8 & 15)
-#define ENTRY_KIND(e) ((e) >> 12 & 15)
-#define ENTRY_VALUE(e) ((e) >> 16)
+#define ENTRY_TAKEN(e) ((e)&63) /* what a processor makes of a shift's count anyway */
+#define ENTRY_LENGTH(e) ((e) >> 8 & 15)
+#define ENTRY_KIND(e) ((e) >> 12 & 7)
+#define ENTRY_VALUE(e) ((e) >> 16 & 0x7fff)
+#define ENTRY_IS_LITERAL(e) ((e) >> 31)
 
 #define INFLATE_LITLEN_BITS 11
 #define INFLATE_DISTANCE_BITS 9
