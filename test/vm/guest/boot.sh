@@ -1,5 +1,5 @@
 #!/bin/sh
-# PID 1 of the guest: a machine as stock Debian sets one up (pure cgroup v2), then the specs, the report and the end.
+# PID 1 of the guest: a machine as stock Debian sets one up, with the layout of cgroups that was asked for, then the specs, the report and the end.
 export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/run/busybox HOME=/root TMPDIR=/tmp LANG=C.UTF-8 NO_COLOR=1
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sys /sys
@@ -8,24 +8,20 @@ mkdir -p /dev/pts /dev/shm /dev/mqueue /run/busybox
 mount -t devpts -o gid=5,mode=620 devpts /dev/pts
 mount -t tmpfs -o nosuid,nodev shm /dev/shm
 mount -t mqueue mqueue /dev/mqueue
-mount -t cgroup2 -o nosuid,nodev,noexec,nsdelegate cgroup2 /sys/fs/cgroup
 ln -sf /proc/self/fd /dev/fd
 mount --make-rshared /
 busybox --install -s /run/busybox
 hostname berth-vm
 ip link set lo up
 
-# As systemd does: the root gives out these controllers and holds no process of ours.
-mkdir /sys/fs/cgroup/init.scope
-echo $$ > /sys/fs/cgroup/init.scope/cgroup.procs
-for controller in cpu io memory pids; do echo +$controller > /sys/fs/cgroup/cgroup.subtree_control; done
+. /repo/.guest/environment
+. /repo/.guest/cgroups.sh
 
 mount --bind /opt/node_modules /repo/node_modules
 mkdir -p /opt/node_modules/@berth
 for package in /repo/libs/* /repo/apps/*; do ln -sfn "../..${package#/repo}" "/opt/node_modules/@berth/${package##*/}"; done
 
 cd /repo
-. ./.guest/environment
 echo "berth-vm: $(uname -r), up $(cut -d' ' -f1 /proc/uptime) s"
 # The guest ends by itself even when nobody is left to end it.
 timeout -k 10 "$GUEST_SECONDS" node node_modules/vitest/vitest.mjs run --pool=forks --no-isolate --maxWorkers=1 --experimental.viteModuleRunner=false --experimental.nodeLoader=false \
