@@ -31,9 +31,11 @@ async function runSuite() {
     const failures = await runStaticChecks(root);
     add(total, { ...nothing(), passed: staticChecks(root).length - failures.length, failed: failures.length, failures });
   }
-  for (const phase of allPhases(root)) {
-    if (chosen(phase.title)) add(total, await runPhase({ root, ...phase }));
-  }
+  const phases = allPhases(root).filter(({ title }) => chosen(title));
+  const inTurn = async (some) => {
+    for (const phase of some) add(total, await runPhase({ root, ...phase }));
+  };
+  await Promise.all([inTurn(phases.filter(({ beside }) => beside)), inTurn(phases.filter(({ beside }) => !beside))]);
 
   console.log('\n== what the tests left behind');
   // Only what is recognizably ours: the rest of the machine lives on while the tests run.

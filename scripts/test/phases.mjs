@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -22,26 +22,30 @@ export function add(total, outcome) {
 
 /**
  * A part of the suite: a program that writes what it counted to the file that `command` is given; `read` makes an Outcome of it where it is none yet.
+ * One that is `beside` runs while the others do, and shows what it said when it is over.
  *
- * @typedef {{ title: string, limitMs: number, read?: (report: any) => Outcome,
+ * @typedef {{ title: string, limitMs: number, beside?: boolean, read?: (report: any) => Outcome,
  *   command: (file: string) => { program: string, args: string[], env: Record<string, string> } }} Phase
  */
 
 /**
- * Runs a phase, showing its output as it comes. A program that ends badly with no failure of its own to show, writes no outcome, or outlives its
+ * Runs a phase, showing its output as it comes or, of one beside the others, when it is over. A program that ends badly with no failure of its own to show, writes no outcome, or outlives its
  * limit counts as one failure.
  *
  * @param {Phase & { root: string }} phase
  * @returns {Promise<Outcome>}
  */
-export async function runPhase({ title, root, limitMs, command, read = (report) => report }) {
+export async function runPhase({ title, root, limitMs, command, beside = false, read = (report) => report }) {
   const folder = mkdtempSync(join(tmpdir(), 'berth-test-'));
   const file = join(folder, 'report.json');
   const { program, args, env } = command(file);
-  console.log(`\n== ${title}`);
+  const output = beside ? openSync(join(folder, 'output'), 'w') : 'inherit';
+  if (!beside) console.log(`\n== ${title}`);
   const start = performance.now();
   try {
-    const ending = await runToEnd(program, args, { cwd: root, env: { ...process.env, ...env } }, limitMs);
+    const stdio = ['ignore', output, output];
+    const ending = await runToEnd(program, args, { cwd: root, env: { ...process.env, ...env }, stdio }, limitMs);
+    const seconds = ((performance.now() - start) / 1000).toFixed(0);
     const written = existsSync(file);
     const outcome = written ? read(JSON.parse(readFileSync(file, 'utf8'))) : nothing();
     if (!written && ending === 'ended well') {
@@ -51,19 +55,33 @@ export async function runPhase({ title, root, limitMs, command, read = (report) 
       outcome.failed += 1;
       outcome.failures.push(`${title} ${ending}`);
     }
-    console.log(
-      `== ${title}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped.length} skipped in ${((performance.now() - start) / 1000).toFixed(0)} s`,
-    );
+    if (beside) console.log(`\n== ${title}, beside the others\n${readFileSync(join(folder, 'output'), 'utf8')}`);
+    console.log(`== ${title}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped.length} skipped in ${seconds} s`);
     return outcome;
   } finally {
+    if (beside) closeSync(output);
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Process groups of the phases under way. */
+const groups = new Set();
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(signal, () => {
+    for (const pid of groups) process.kill(-pid, 'SIGTERM');
+    setTimeout(() => {
+      for (const pid of groups) killGroup(pid);
+      process.exit(130);
+    }, 3_000);
+  });
 }
 
 function runToEnd(program, args, options, limitMs) {
   return new Promise((resolve) => {
     // A group of its own, so that a phase that hangs ends with all it started.
-    const child = spawn(program, args, { ...options, stdio: ['ignore', 'inherit', 'inherit'], detached: true });
+    const child = spawn(program, args, { ...options, detached: true });
+    if (child.pid) groups.add(child.pid);
     let late = false;
     const timer = setTimeout(() => {
       late = true;
@@ -77,6 +95,7 @@ function runToEnd(program, args, options, limitMs) {
     child.on('exit', (code, signal) => {
       clearTimeout(timer);
       killGroup(child.pid);
+      groups.delete(child.pid);
       resolve(late ? `took longer than ${limitMs / 1000} s` : code === 0 ? 'ended well' : `ended with ${signal ?? code}`);
     });
   });
