@@ -42,7 +42,7 @@ static void hijack(long ms)
 	stat("/proc/self/exe", &own);
 	begin("ready");
 	end(true);
-	for (long until = now_ms() + ms; now_ms() < until;) {
+	for (long until = now_ms() + ms; now_ms() < until && !written;) {
 		DIR *d = opendir("/proc");
 		for (struct dirent *e; d && (e = readdir(d));) {
 			char path[300];

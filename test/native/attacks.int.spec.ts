@@ -45,10 +45,10 @@ describe('overwriting the runtime from inside, while it enters the container', (
     bytes = readFileSync(copy);
     bundle.runtimeFile = copy;
   });
-  /** The created container's stdout is the file that a later command would take for its own. */
-  const attack = async (run: () => void): Promise<Record<string, unknown>> => {
+  /** The created container's stdout is the file that a later command would take for its own. It ends when it has won, or after `ms`. */
+  const attack = async (run: () => void, ms = 1500 * patience): Promise<Record<string, unknown>> => {
     const log = join(bundle.dir, 'log');
-    const config = bundle.config(['hijack', `${1500 * patience}`]);
+    const config = bundle.config(['hijack', `${ms}`]);
     asHostRoot(config);
     // More than a container has by default: it may look at processes with rights that it lacks.
     config.process.capabilities = { bounding: ['CAP_SYS_PTRACE'], effective: ['CAP_SYS_PTRACE'], permitted: ['CAP_SYS_PTRACE'] };
@@ -79,7 +79,7 @@ describe('overwriting the runtime from inside, while it enters the container', (
     const victim = join(bundle.dir, 'victim');
     copyFileSync(join(nativeDir, 'berth-probe'), victim);
     const enter = `exec 9<${victim}; exec nsenter -t ${'$'}(cat ${bundle.dir}/pid) -m -p -- /proc/self/fd/9 sleep 60`;
-    const found = await attack(() => spawnSync('sh', ['-c', enter], { stdio: 'ignore' }));
+    const found = await attack(() => spawnSync('sh', ['-c', enter], { stdio: 'ignore' }), 30_000 * patience);
     expect(found.opened).toBeGreaterThan(0);
     expect(found.written).toBe(1);
     expect(readFileSync(victim, 'latin1').endsWith('overwritten\n')).toBe(true);
