@@ -27,6 +27,10 @@ import { openApiDocument } from './http/open-api.js';
 import { OpenStreams } from './http/open-streams.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { RequestValidationPipe } from './http/validation.js';
+import { ImageCatalog } from './images/image-catalog.js';
+import { ListImages } from './images/list-images.js';
+import { ReadDiskUsage } from './images/read-disk-usage.js';
+import { RemoveImages } from './images/remove-images.js';
 import { LOGGER, type Logger } from './logger.js';
 import { Metrics } from './metrics/metrics.js';
 import { Signals } from './queue/signals.js';
@@ -91,6 +95,11 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       DeleteRun,
       UpdateTenant,
       CreateKey,
+      // images
+      ImageCatalog,
+      ListImages,
+      ReadDiskUsage,
+      RemoveImages,
       // queue
       WakeUps,
       Signals,

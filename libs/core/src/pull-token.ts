@@ -1,13 +1,18 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
 /*
- * Short-lived tokens with which a node reads from the embedded registry: "bpull_" base64url(payload JSON) "." base64url(HMAC-SHA256 over the
+ * Short-lived tokens with which nodes and the control plane speak to the embedded registry: "bpull_" base64url(payload JSON) "." base64url(HMAC-SHA256 over the
  * payload's base64url text). They carry their own claims, so the registry needs no lookup and a node holds no tenant's key.
  */
+export const registryActions = ['pull', 'push', 'delete'] as const;
+export type RegistryAction = (typeof registryActions)[number];
+
 export interface PullTokenPayload {
   /** Repositories as `tenant/name`. */
   readonly repositories: readonly string[];
-  readonly actions: readonly 'pull'[];
+  /** A tenant's name: opens all of its repositories, and the lists of them. */
+  readonly tenant?: string;
+  readonly actions: readonly RegistryAction[];
   /** Unix seconds; not valid from then on. */
   readonly exp: number;
 }
@@ -50,9 +55,10 @@ function parsePayload(text: string): PullTokenPayload | null {
     return null;
   }
   if (typeof value !== 'object' || value === null) return null;
-  const { repositories, actions, exp } = value as Record<string, unknown>;
+  const { repositories, tenant, actions, exp } = value as Record<string, unknown>;
   if (!Array.isArray(repositories) || !repositories.every((r) => typeof r === 'string')) return null;
-  if (!Array.isArray(actions) || !actions.every((a) => a === 'pull')) return null;
+  if (tenant !== undefined && typeof tenant !== 'string') return null;
+  if (!Array.isArray(actions) || !actions.every((a) => registryActions.includes(a))) return null;
   if (typeof exp !== 'number' || !Number.isFinite(exp)) return null;
-  return { repositories, actions, exp };
+  return { repositories, actions, exp, ...(tenant === undefined ? {} : { tenant }) };
 }

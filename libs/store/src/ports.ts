@@ -303,6 +303,10 @@ export abstract class RunStore {
   abstract admitWaiting(now: Date): Promise<string[]>;
   abstract outbox(limit: number): Promise<{ id: bigint; runId: string; attempt: number }[]>;
   abstract outboxPublished(ids: bigint[]): Promise<void>;
+  /** How many runs of a tenant have not ended, by the digest of their image. */
+  abstract activeImages(tenantId: string): Promise<Map<string, number>>;
+  /** How many runs a tenant has on nodes, at all and ended, and what the logs of the ended ones take of its quota. */
+  abstract totals(tenantId: string): Promise<{ onNodes: number; runs: number; ended: number; endedLogBytes: number }>;
   /** How many runs are in each state, for metrics. */
   abstract countByState(): Promise<Record<string, number>>;
 }

@@ -21,6 +21,7 @@ import { deleteRun } from './sql/delete-run.js';
 import { commitPlacements, type PlacementView, placementView } from './sql/place.js';
 import { releaseLost } from './sql/release-lost.js';
 import { standings } from './sql/standings.js';
+import { activeImages, totals } from './sql/tenant-usage.js';
 
 const withRelations = { include: runRelations, relationLoadStrategy: 'join' } as const;
 
@@ -160,6 +161,14 @@ export class PrismaRunStore extends RunStore {
 
   override async outboxPublished(ids: bigint[]): Promise<void> {
     await this.prisma.outbox.deleteMany({ where: { id: { in: ids } } });
+  }
+
+  override activeImages(tenantId: string): Promise<Map<string, number>> {
+    return activeImages(this.pool, tenantId);
+  }
+
+  override totals(tenantId: string): ReturnType<RunStore['totals']> {
+    return totals(this.pool, tenantId);
   }
 
   override async countByState(): Promise<Record<string, number>> {

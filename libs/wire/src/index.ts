@@ -1,6 +1,7 @@
 export * from './admin.js';
 export * from './agent.js';
 export * from './fairness.js';
+export * from './images.js';
 export * from './primitives.js';
 export * from './problem.js';
 export * from './run.js';

@@ -1,9 +1,15 @@
 import { AppError, embeddedRegistry, type ImageReference, mintPullToken, parseImageReference } from '@berth/core';
-import { ImageError, RegistryClient, type RegistryEndpoint } from '@berth/image';
+import { ImageError, type PlatformImage, RegistryClient, type RegistryEndpoint } from '@berth/image';
 import type { TenantRow } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config.js';
 import { SingleFlight } from '../single-flight.js';
+
+/** An image's manifest and configuration for this service's platform, and what led there: an index, or the manifest itself. */
+export interface DescribedImage extends PlatformImage {
+  readonly digest: string;
+  readonly mediaType: string;
+}
 
 /** Resolves the image of a submission once, to the digest that every node will pull. */
 @Injectable()
@@ -22,19 +28,42 @@ export class ResolveImage {
    * `imageUnsupported` or `registryUnavailable`, within the configured time whatever the registry does.
    */
   async execute(tenant: TenantRow, text: string): Promise<string> {
-    const reference = parse(text);
+    const reference = this.visible(tenant, text);
     if (tenant.requireDigest && reference.digest === undefined) {
       throw new AppError('tagNotAllowed', 'name the image by digest, as registry/repository@sha256:...');
     }
-    // Another tenant's repository does not exist here.
-    const isEmbedded = reference.registry === embeddedRegistry;
-    if (isEmbedded && !reference.repository.startsWith(`${tenant.name}/`)) throw unknownImage(text);
     const signal = AbortSignal.timeout(this.config.registry.timeoutMs);
     try {
       return await unlessAborted(this.shared(`${tenant.id} ${text}`, reference), signal);
     } catch (error) {
       throw this.refusal(error, reference, text);
     }
+  }
+
+  /** What `text` names now, whole, for people to look at. Throws as `execute` does, but never `tagNotAllowed`. */
+  async describe(tenant: TenantRow, text: string): Promise<DescribedImage> {
+    const reference = this.visible(tenant, text);
+    const { timeoutMs } = this.config.registry;
+    const signal = AbortSignal.timeout(timeoutMs);
+    const client = this.clientFor(reference);
+    try {
+      const { digest, mediaType } = await client.fetchManifest(reference, { signal });
+      const pinned = { registry: reference.registry, repository: reference.repository, digest };
+      return { digest, mediaType, ...(await client.fetchImage(pinned, { platform: this.config.platform, signal })) };
+    } catch (error) {
+      throw this.refusal(error, reference, text);
+    }
+  }
+
+  private visible(tenant: TenantRow, text: string): ImageReference {
+    const reference = parse(text);
+    // Another tenant's repository does not exist here.
+    if (reference.registry === embeddedRegistry && !reference.repository.startsWith(`${tenant.name}/`)) throw unknownImage(text);
+    return reference;
+  }
+
+  private clientFor(reference: ImageReference): RegistryClient {
+    return reference.registry === embeddedRegistry ? this.embeddedClient(reference) : this.anonymous;
   }
 
   /**
@@ -52,7 +81,7 @@ export class ResolveImage {
   }
 
   private async resolve(reference: ImageReference): Promise<string> {
-    const client = reference.registry === embeddedRegistry ? this.embeddedClient(reference) : this.anonymous;
+    const client = this.clientFor(reference);
     const signal = AbortSignal.timeout(this.config.registry.timeoutMs);
     const { digest } = await client.resolve(reference, { platform: this.config.platform, signal });
     return digest;

@@ -1,6 +1,7 @@
 import { AdminNodesController } from './admin-nodes.controller.js';
 import { AdminTenantsController } from './admin-tenants.controller.js';
 import { HealthController } from './health.controller.js';
+import { ImagesController } from './images.controller.js';
 import { NodesController } from './nodes.controller.js';
 import { OpenApiController } from './open-api.controller.js';
 import { RunStreamsController } from './run-streams.controller.js';
@@ -12,6 +13,7 @@ export const controllers = [
   RunsController,
   RunStreamsController,
   TenantController,
+  ImagesController,
   AdminTenantsController,
   AdminNodesController,
   NodesController,

@@ -39,7 +39,8 @@ export class Authenticator {
   async #callerOf(secret: string): Promise<Caller | null> {
     if (isPullToken(secret)) {
       const payload = verifyPullToken(secret, this.tokenSecret, this.nowMs());
-      return payload?.actions.includes('pull') === true ? { kind: 'token', repositories: payload.repositories } : null;
+      if (payload === null) return null;
+      return { kind: 'token', repositories: payload.repositories, tenant: payload.tenant ?? null, actions: payload.actions };
     }
     if (!isSecret('berth', secret)) return null;
 

@@ -7,7 +7,8 @@ const repository = (text: string): RepositoryName => {
   return text;
 };
 const acme: Caller = { kind: 'tenant', tenant: 'acme' };
-const token: Caller = { kind: 'token', repositories: ['acme/web'] };
+const token: Caller = { kind: 'token', repositories: ['acme/web'], tenant: null, actions: ['pull'] };
+const steward: Caller = { kind: 'token', repositories: [], tenant: 'acme', actions: ['pull', 'delete'] };
 const admin: Caller = { kind: 'admin' };
 
 describe('permission', () => {
@@ -22,6 +23,10 @@ describe('permission', () => {
     [token, 'delete', 'acme/web', 'denied'],
     [token, 'pull', 'acme/web2', 'unknown'],
     [token, 'pull', 'acme/web/api', 'unknown'],
+    [steward, 'pull', 'acme/any/name', 'allowed'],
+    [steward, 'delete', 'acme/web', 'allowed'],
+    [steward, 'push', 'acme/web', 'denied'],
+    [steward, 'pull', 'acmex/web', 'unknown'],
     [admin, 'pull', 'acme/web', 'allowed'],
     [admin, 'push', 'acme/web', 'denied'],
     [admin, 'delete', 'acme/web', 'denied'],

@@ -1,12 +1,18 @@
+import type { RegistryAction } from '@berth/core';
 import { type RepositoryName, tenantOf } from '../names.js';
 
-/** Who asks: a tenant by its API key, a node by a pull token that names repositories, or the operator by the admin key. */
+/** Who asks: a tenant by its API key, Berth itself by a token that names repositories or a tenant and what may be done there, or the operator by the admin key. */
 export type Caller =
   | { readonly kind: 'tenant'; readonly tenant: string }
-  | { readonly kind: 'token'; readonly repositories: readonly string[] }
+  | {
+      readonly kind: 'token';
+      readonly repositories: readonly string[];
+      readonly tenant: string | null;
+      readonly actions: readonly Action[];
+    }
   | { readonly kind: 'admin' };
 
-export type Action = 'pull' | 'push' | 'delete';
+export type Action = RegistryAction;
 
 /**
  * Whether a caller may act on a repository. `unknown`: to be answered exactly as a repository that does not exist, whether it does or not (I12).
@@ -17,8 +23,8 @@ export function permission(caller: Caller, action: Action, repository: Repositor
     case 'tenant':
       return tenantOf(repository) === caller.tenant ? 'allowed' : 'unknown';
     case 'token':
-      if (!caller.repositories.includes(repository)) return 'unknown';
-      return action === 'pull' ? 'allowed' : 'denied';
+      if (!caller.repositories.includes(repository) && tenantOf(repository) !== caller.tenant) return 'unknown';
+      return caller.actions.includes(action) ? 'allowed' : 'denied';
     case 'admin':
       return action === 'pull' ? 'allowed' : 'denied';
   }

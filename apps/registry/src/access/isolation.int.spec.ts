@@ -100,6 +100,39 @@ describe('one tenant before another', () => {
   });
 });
 
+describe("a token of a tenant's", () => {
+  it('lists what the tenant has, manifests without a tag too, and does no more than it names', async () => {
+    const steward = registry.client(`Bearer ${registry.tenantToken('acme', ['pull', 'delete'])}`);
+    const old = await acme.client.pushImage('acme/moved', 'v1', 'old');
+    const moved = await acme.client.pushImage('acme/moved', 'v1', 'new');
+    const list = async (query = '') => {
+      const response = await steward.send('GET', `/v2/_berth/images${query}`);
+      return {
+        next: response.headers.get('link'),
+        images: ((await response.json()) as { images: { repository: string; digest: string }[] }).images,
+      };
+    };
+    const { images } = await list();
+    expect(images.filter(({ repository }) => !repository.startsWith('acme/'))).toEqual([]);
+    const found = (digest: string) => images.find((one) => one.digest === digest);
+    expect(found(moved.digest)).toMatchObject({ repository: 'acme/moved', tags: ['v1'], blobs: [{}, { digest: moved.layer }] });
+    expect(found(old.digest)).toMatchObject({ repository: 'acme/moved', tags: [] });
+    const [first] = (await list('?n=1')).images;
+    expect(first).toEqual(images[0]);
+    expect((await list('?n=1')).next).toContain('/v2/_berth/images?n=1&last=');
+    expect(await steward.status('POST', '/v2/acme/moved/blobs/uploads/')).toBe(403);
+    expect(await steward.status('GET', '/v2/rival/own/manifests/v1')).toBe(404);
+    expect(await steward.status('DELETE', `/v2/acme/moved/manifests/${old.digest}`)).toBe(202);
+    expect((await list()).images).toHaveLength(images.length - 1);
+  });
+
+  it('is not needed by the tenant itself, and single repositories give no list', async () => {
+    const own = (await (await acme.client.send('GET', '/v2/_berth/images')).json()) as { images: object[] };
+    expect(own.images.length).toBeGreaterThan(0);
+    expect(await registry.client(`Bearer ${registry.pullToken(['acme/web'])}`).status('GET', '/v2/_berth/images')).toBe(403);
+  });
+});
+
 describe('the admin key', () => {
   it('reads everything and changes nothing', async () => {
     const admin = registry.client(basic(await registry.adminKey()));

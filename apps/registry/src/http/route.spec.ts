@@ -18,6 +18,7 @@ describe('a path', () => {
     ['/v2', { kind: 'base' }],
     ['/v2/', { kind: 'base' }],
     ['/v2/_catalog', { kind: 'catalog' }],
+    ['/v2/_berth/images', { kind: 'images' }],
     [`/v2/acme/web/blobs/${digest}`, { kind: 'blob', repository: 'acme/web', digest }],
     [`/v2/acme/web/blobs/${digest.replace(':', '%3A')}`, { kind: 'blob', repository: 'acme/web', digest }],
     ['/v2/acme/web/blobs/uploads/', { kind: 'uploads', repository: 'acme/web' }],

@@ -6,6 +6,8 @@ import { isValidRepositoryName, type ManifestReference, parseManifestReference, 
 export type Route =
   | { readonly kind: 'base' }
   | { readonly kind: 'catalog' }
+  /** Berth's extension, under a name that the specification keeps for such. */
+  | { readonly kind: 'images' }
   | { readonly kind: 'blob'; readonly repository: RepositoryName; readonly digest: Digest }
   | { readonly kind: 'uploads'; readonly repository: RepositoryName }
   | { readonly kind: 'upload'; readonly repository: RepositoryName; readonly id: string }
@@ -33,6 +35,8 @@ export function parseShape(path: string): Shape {
   if (words.length === 0 || (words.length === 1 && words[0] === '')) return { kind: 'base', repository: null, rest: '' };
   if (words.length === 1 && words[0] === '_catalog') return { kind: 'catalog', repository: null, rest: '' };
 
+  if (words.length === 2 && words[0] === '_berth' && words[1] === 'images') return { kind: 'images', repository: null, rest: '' };
+
   const [third = '', second = '', last = ''] = words.slice(-3);
   if (third === 'blobs' && second === 'uploads')
     return { kind: last === '' ? 'uploads' : 'upload', repository: repositoryOf(words, 3), rest: last };
@@ -48,7 +52,7 @@ export function parseShape(path: string): Shape {
 /** The second half, once the caller is known to have a say in the repository: throws DIGEST_INVALID or TAG_INVALID. */
 export function parseRoute(shape: Shape): Route {
   const { kind, repository, rest } = shape;
-  if (kind === 'base' || kind === 'catalog') return { kind };
+  if (kind === 'base' || kind === 'catalog' || kind === 'images') return { kind };
   if (repository === null) throw unknownPath();
   switch (kind) {
     case 'uploads':

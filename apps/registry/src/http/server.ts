@@ -7,7 +7,7 @@ import { isMissing, isOutOfSpace, RegistryError } from '../errors.js';
 import type { RegistryMetrics } from '../metrics.js';
 import { deleteBlob, readBlob } from './blobs.js';
 import type { Exchange, Stores } from './exchange.js';
-import { listReferrers, listRepositories, listTags } from './listings.js';
+import { listImages, listReferrers, listRepositories, listTags } from './listings.js';
 import { deleteManifest, readManifest, repositoryUnknown, writeManifest } from './manifests.js';
 import { parseRoute, parseShape, type Route, type RouteKind, type Shape } from './route.js';
 import { appendUpload, beginUpload, cancelUpload, finishUpload, uploadStatus } from './uploads.js';
@@ -21,6 +21,7 @@ type Method = (typeof methods)[number];
 const actions: Readonly<Record<RouteKind, Partial<Record<Method, Action>>>> = {
   base: { GET: 'pull', HEAD: 'pull' },
   catalog: { GET: 'pull' },
+  images: { GET: 'pull' },
   blob: { GET: 'pull', HEAD: 'pull', DELETE: 'delete' },
   uploads: { POST: 'push' },
   upload: { GET: 'push', PATCH: 'push', PUT: 'push', DELETE: 'push' },
@@ -101,6 +102,8 @@ async function dispatch(exchange: Exchange, route: Route): Promise<FastifyReply>
       return exchange.reply.send({});
     case 'catalog':
       return listRepositories(exchange);
+    case 'images':
+      return listImages(exchange);
     case 'tags':
       return listTags(exchange, route.repository);
     case 'referrers':

@@ -20,6 +20,21 @@ export interface ManifestRecord {
   readonly annotations: Readonly<Record<string, string>> | null;
 }
 
+/** A manifest as the list of images shows it. */
+export interface StoredImage {
+  readonly repository: RepositoryName;
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly tags: readonly Tag[];
+  /** Of the manifest itself. */
+  readonly sizeBytes: number;
+  readonly pushedAtMs: number;
+  readonly blobs: readonly { readonly digest: Digest; readonly sizeBytes: number }[];
+  /** Of an index: the manifests that it names. */
+  readonly manifests: readonly Digest[];
+  readonly subject: Digest | null;
+}
+
 export interface Link {
   readonly digest: Digest;
   readonly touchedAtMs: number;
@@ -133,6 +148,27 @@ export class RepositoryStore {
   /** In ASCII order. */
   async tags(repository: RepositoryName): Promise<Tag[]> {
     return (await readdir(this.layout.tags(repository)).catch(emptyWhenMissing)).filter(isValidTag).sort();
+  }
+
+  /** Every manifest of a repository, by digest. */
+  async images(repository: RepositoryName): Promise<StoredImage[]> {
+    const tagsOf = new Map<Digest, Tag[]>();
+    for (const tag of await this.tags(repository)) {
+      const digest = await this.#tagged(repository, tag);
+      if (digest !== null) tagsOf.set(digest, [...(tagsOf.get(digest) ?? []), tag]);
+    }
+    const found: StoredImage[] = [];
+    for await (const { digest, record } of this.records(repository)) {
+      const link = await stat(this.layout.manifest(repository, digest)).catch(nullWhenMissing);
+      // Deleted since it was listed.
+      if (link === null) continue;
+      const blobs = [];
+      for (const blob of record.blobs) blobs.push({ digest: blob, sizeBytes: (await this.content.sizeBytes(blob)) ?? 0 });
+      const { mediaType, sizeBytes, manifests, subject } = record;
+      const tags = tagsOf.get(digest) ?? [];
+      found.push({ repository, digest, mediaType, tags, sizeBytes, pushedAtMs: Math.round(link.mtimeMs), blobs, manifests, subject });
+    }
+    return found;
   }
 
   /** The manifests whose subject is `subject`, by digest. */

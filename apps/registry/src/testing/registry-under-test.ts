@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { hashSecret, mintPullToken, newSecret, secretRandomBytes } from '@berth/core';
+import { hashSecret, mintPullToken, newSecret, type RegistryAction, secretRandomBytes } from '@berth/core';
 import { openStore, type Store } from '@berth/store';
 import { freshDatabase } from '@berth/testing';
 import pino from 'pino';
@@ -34,6 +34,8 @@ export interface RegistryUnderTest {
   adminKey(): Promise<string>;
   /** A token that pulls these repositories for another minute, or that expired when `ageMs` is positive. */
   pullToken(repositories: string[], ageMs?: number): string;
+  /** With which the control plane looks after a tenant's images. */
+  tenantToken(tenant: string, actions: readonly RegistryAction[]): string;
   client(authorization: string | null): RegistryClient;
   /** Ends every connection to the database for good. */
   loseDatabase(): Promise<void>;
@@ -94,6 +96,8 @@ export async function startRegistryUnderTest(change: Partial<RegistryConfig> = {
     adminKey: async () => (await createKey(null)).key,
     pullToken: (repositories, ageMs = -60_000) =>
       mintPullToken({ repositories, actions: ['pull'], exp: Math.floor((Date.now() - ageMs) / 1000) }, tokenSecret),
+    tenantToken: (tenant, actions) =>
+      mintPullToken({ repositories: [], tenant, actions, exp: Math.floor(Date.now() / 1000) + 60 }, tokenSecret),
     client: (authorization) => new RegistryClient(running.url, authorization),
     loseDatabase: closeStore,
     close: async () => {

@@ -223,6 +223,36 @@ export class RegistryClient {
     });
   }
 
+  /** Removes a tag, or the manifest of a digest with all its tags. `imageNotFound` when there is none, `unauthorized` when it may not go. */
+  async deleteManifest(reference: ImageReference, options: OperationOptions = {}): Promise<void> {
+    return this.#bounded(options.signal, async (signal) => {
+      const response = await this.#transport(reference.registry).send({
+        method: 'DELETE',
+        target: manifestPath(reference, reference.digest ?? reference.tag ?? 'latest'),
+        scopes: [`repository:${reference.repository}:delete`],
+        signal,
+      });
+      await this.#expect(response, [202], `the manifest of ${reference.repository}`);
+      discardBody(response);
+    });
+  }
+
+  /** A document of a registry beside its images, and where the next page of it is (RFC 8288); null after the last. */
+  async fetchPage(
+    registry: string,
+    path: string,
+    maxBytes: number,
+    options: OperationOptions = {},
+  ): Promise<{ bytes: Buffer; next: string | null }> {
+    return this.#bounded(options.signal, async (signal) => {
+      const response = await this.#transport(registry).send({ method: 'GET', target: path, scopes: [], signal });
+      await this.#expect(response, [200], path);
+      const bytes = await this.#readBody(response, maxBytes, this.limits.floor.windowMs);
+      const next = /^<([^>]+)>; *rel="next"/.exec(String(response.headers.link ?? ''))?.[1] ?? null;
+      return { bytes, next };
+    });
+  }
+
   async #platformImage(
     reference: RepositoryReference,
     found: FetchedManifest,
