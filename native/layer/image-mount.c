@@ -2,13 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -17,9 +14,8 @@
 #include "common/scope.h"
 #include "layer/erofs-format.h"
 #include "layer/limits.h"
+#include "layer/loop-device.h"
 #include "layer/mount-api.h"
-
-#define LOOP_TRIES 64
 
 int image_lock(const char *at, int *lock, struct rt_error *err)
 {
@@ -44,33 +40,6 @@ static bool is_mounted(const char *at)
 	return statfs(at, &fs) == 0 && (uint32_t)fs.f_type == EROFS_MAGIC;
 }
 
-/* A free loop device on the image, read-only, gone when nothing uses it any more. */
-static int open_loop(const char *image, char device[32], int *out, struct rt_error *err)
-{
-	cleanup_fd int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	cleanup_fd int file = open(image, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (control < 0)
-		return rt_fail(err, errno == ENOENT || errno == ENXIO ? ENOTSUP : errno, "open /dev/loop-control, which kernels before 6.12 need");
-	if (file < 0)
-		return rt_fail_errno(err, "open %.200s", image);
-	for (int i = 0; i < LOOP_TRIES; i++) {
-		int number = ioctl(control, LOOP_CTL_GET_FREE);
-		if (number < 0)
-			return rt_fail_errno(err, "find a free loop device");
-		snprintf(device, 32, "/dev/loop%d", number);
-		cleanup_fd int loop = open(device, O_RDONLY | O_CLOEXEC);
-		const struct loop_config config = { .fd = (uint32_t)file, .info = { .lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR } };
-		if (loop >= 0 && ioctl(loop, LOOP_CONFIGURE, &config) == 0) {
-			*out = take_fd(&loop);
-			return 0;
-		}
-		/* Another took it first. */
-		if (errno != EBUSY && errno != ENXIO)
-			return rt_fail_errno(err, "set up %s", device);
-	}
-	return rt_fail(err, EBUSY, "find a free loop device");
-}
-
 static int mount_image(const char *image, int *out, struct rt_error *err)
 {
 	*out = mount_filesystem("erofs", image);
@@ -78,9 +47,9 @@ static int mount_image(const char *image, int *out, struct rt_error *err)
 		return rt_fail(err, ENOTSUP, "this kernel knows no EROFS");
 	if (*out != -ENOTBLK)
 		return *out < 0 ? rt_fail(err, *out, "mount %.200s", image) : 0;
-	char device[32];
+	char device[LOOP_NAME_MAX];
 	cleanup_fd int loop = -1;
-	int r = open_loop(image, device, &loop, err);
+	int r = loop_open(image, false, device, &loop, err);
 	if (r < 0)
 		return r;
 	*out = mount_filesystem("erofs", device);

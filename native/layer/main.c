@@ -42,6 +42,17 @@ static int parse_count(const char *name, const char *text, uint64_t *out, struct
 	return 0;
 }
 
+static int parse_project(const char *name, const char *text, uint32_t *out, struct rt_error *err)
+{
+	uint64_t n = 0;
+	int r = parse_count(name, text, &n, err);
+	/* The last id is the kernel's word for none. */
+	if (r == 0 && n >= UINT32_MAX)
+		return rt_fail(err, EINVAL, "%s is out of range: %s", name, text);
+	*out = (uint32_t)n;
+	return r;
+}
+
 static int parse_argument(const char *name, const char *value, struct arguments *a, struct rt_error *err)
 {
 	if (strcmp(name, "--dir") == 0)
@@ -60,6 +71,16 @@ static int parse_argument(const char *name, const char *value, struct arguments 
 		a->overlay.upper = value;
 	else if (strcmp(name, "--work") == 0)
 		a->overlay.work = value;
+	else if (strcmp(name, "--bound") == 0)
+		return bound_parse(value, &a->overlay.bound.kind, err);
+	else if (strcmp(name, "--bound-bytes") == 0)
+		return parse_count(name, value, &a->overlay.bound.bytes, err);
+	else if (strcmp(name, "--bound-inodes") == 0)
+		return parse_count(name, value, &a->overlay.bound.inodes, err);
+	else if (strcmp(name, "--bound-image") == 0)
+		a->overlay.bound.image = value;
+	else if (strcmp(name, "--project") == 0)
+		return parse_project(name, value, &a->overlay.bound.project, err);
 	else if (strcmp(name, "--max-bytes") == 0)
 		return parse_count(name, value, &a->limits.max_bytes, err);
 	else if (strcmp(name, "--max-entries") == 0)
@@ -215,11 +236,19 @@ static int do_verify(const struct arguments *a, struct rt_error *err)
 
 static int do_mount(const struct arguments *a, struct rt_error *err)
 {
+	const struct bound *bound = &a->overlay.bound;
+	bool own = bound->kind == BOUND_IMAGE || bound->kind == BOUND_TMPFS;
 	int r = required(a->overlay.target, "--target", err);
-	if (r == 0)
+	if (r == 0 && own && (a->overlay.upper || a->overlay.work))
+		return rt_fail(err, EINVAL, "--upper and --work are not for a writable layer with a filesystem of its own");
+	if (r == 0 && !own)
 		r = required(a->overlay.upper, "--upper", err);
-	if (r == 0)
+	if (r == 0 && !own)
 		r = required(a->overlay.work, "--work", err);
+	if (r == 0 && bound->kind == BOUND_IMAGE)
+		r = required(bound->image, "--bound-image", err);
+	else if (r == 0 && bound->kind != BOUND_NONE && (!bound->bytes || !bound->inodes))
+		r = rt_fail(err, EINVAL, "--bound-bytes and --bound-inodes are missing");
 	if (r == 0)
 		r = required(a->overlay.lowers[0].dir, "--lower", err);
 	return r < 0 ? r : overlay_mount(&a->overlay, err);
@@ -264,6 +293,11 @@ static int do_remove(const struct arguments *a, struct rt_error *err)
 	if (r < 0)
 		return r;
 	struct rt_error failed = { 0 };
+	if (a->overlay.bound.project) {
+		r = bound_forget(a->overlay.bound.project, a->dir, err);
+		if (r < 0)
+			return r;
+	}
 	r = walk_remove(AT_FDCWD, a->dir, &failed);
 	return r == 0 || (r == -ENOENT && access(a->dir, F_OK) < 0) ? 0 : rt_fail(err, r, "%s", failed.text);
 }

@@ -34,16 +34,31 @@ int mount_attach(int mount_fd, int dirfd, const char *path)
 	return syscall(SYS_move_mount, mount_fd, "", dirfd, path, flags) < 0 ? -errno : 0;
 }
 
-int mount_filesystem(const char *type, const char *source)
+static int make(const char *type, const char *source, const struct mount_option *options, unsigned attributes)
 {
 	cleanup_fd int fs = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
 	if (fs < 0)
 		return -errno;
 	if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", source, 0) < 0)
 		return -errno;
-	/* Said of the filesystem too: a device that is read-only mounts no other way. */
-	if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+	for (const struct mount_option *o = options; o->name; o++) {
+		if (syscall(SYS_fsconfig, fs, o->value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, o->name, o->value, 0) < 0)
+			return -errno;
+	}
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
-	long fd = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
+	long fd = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
 	return fd < 0 ? -errno : (int)fd;
+}
+
+int mount_filesystem(const char *type, const char *source)
+{
+	/* Said of the filesystem too: a device that is read-only mounts no other way. */
+	static const struct mount_option options[] = { { "ro", NULL }, { NULL, NULL } };
+	return make(type, source, options, MOUNT_ATTR_RDONLY);
+}
+
+int mount_writable(const char *type, const char *source, const struct mount_option *options)
+{
+	return make(type, source, options, 0);
 }

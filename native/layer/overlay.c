@@ -16,6 +16,7 @@
 #include "layer/mount-api.h"
 
 #define OPTIONS_MAX 4096 /* one page, mount(2)'s limit */
+#define BOUND_AT "bound"
 
 /*
  * overlayfs takes its lowers by path, before Linux 6.13 by no other way, and has one page for all of them; and it clones mounts only out of its
@@ -103,7 +104,8 @@ static int mount_here(const struct overlay *o, int lowers, int *out, struct rt_e
 		snprintf(name, sizeof name, "%s%d", i ? ":" : "", i);
 		ok = append(options, &len, name);
 	}
-	ok = ok && append_path(options, &len, ",upperdir=", o->upper) && append_path(options, &len, ",workdir=", o->work);
+	ok = ok && append_path(options, &len, ",upperdir=", o->upper ? o->upper : BOUND_AT "/upper");
+	ok = ok && append_path(options, &len, ",workdir=", o->work ? o->work : BOUND_AT "/work");
 	if (!ok)
 		return rt_fail(err, ENAMETOOLONG, "mount options of %.200s", o->target);
 	if (mkdir("merged", 0700) < 0)
@@ -114,14 +116,36 @@ static int mount_here(const struct overlay *o, int lowers, int *out, struct rt_e
 	return *out < 0 ? rt_fail(err, *out, "take the overlay out of its namespace") : 0;
 }
 
-static int own_upper(const struct overlay *o, struct rt_error *err)
+static int own_upper(const struct overlay *o, int bound, struct rt_error *err)
 {
-	cleanup_fd int upper = open(o->upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const char *path = o->upper ? o->upper : "upper";
+	cleanup_fd int upper = openat(o->upper ? AT_FDCWD : bound, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (upper < 0)
-		return rt_fail_errno(err, "open %.200s", o->upper);
+		return rt_fail_errno(err, "open %.200s", path);
 	if (fchmod(upper, 0755) < 0 || (o->map && fchown(upper, o->map->base, o->map->base) < 0))
-		return rt_fail_errno(err, "own %.200s", o->upper);
+		return rt_fail_errno(err, "own %.200s", path);
 	return 0;
+}
+
+/* The filesystem of a bounded upper is attached nowhere else, so the overlay alone keeps it: it goes when that is unmounted. */
+static int attach_bound(int bound, struct rt_error *err)
+{
+	if (bound < 0)
+		return 0;
+	if (mkdir(BOUND_AT, 0700) < 0)
+		return rt_fail_errno(err, "make a mount point");
+	int r = mount_attach(bound, AT_FDCWD, BOUND_AT);
+	return r < 0 ? rt_fail(err, r, "attach the writable layer") : 0;
+}
+
+static int make_upper(const struct overlay *o, int *bound, struct rt_error *err)
+{
+	int r = 0;
+	if (!o->upper)
+		r = bound_mount(&o->bound, bound, err);
+	else if (o->bound.kind == BOUND_PROJECT)
+		r = bound_project(&o->bound, o->upper, o->work, err);
+	return r < 0 ? r : own_upper(o, *bound, err);
 }
 
 static void close_all(const int *fds, int n)
@@ -154,7 +178,7 @@ int overlay_mount(const struct overlay *o, struct rt_error *err)
 {
 	cleanup_fd int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	cleanup_fd int target = open(o->target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	cleanup_fd int userns = -1, merged = -1;
+	cleanup_fd int userns = -1, merged = -1, bound = -1;
 	int lowers[OVERLAY_LOWERS_MAX], cloned = 0;
 	if (home < 0 || target < 0)
 		return rt_fail_errno(err, "open %.200s", home < 0 ? "/proc/self/ns/mnt" : o->target);
@@ -162,9 +186,11 @@ int overlay_mount(const struct overlay *o, struct rt_error *err)
 	if (r == 0)
 		r = clone_lowers(o, userns, lowers, &cloned, err);
 	if (r == 0)
-		r = own_upper(o, err);
+		r = make_upper(o, &bound, err);
 	if (r == 0)
 		r = enter_private_namespace(o->target, err);
+	if (r == 0)
+		r = attach_bound(bound, err);
 	if (r == 0)
 		r = attach_lowers(lowers, cloned, err);
 	if (r == 0)

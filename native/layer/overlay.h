@@ -3,6 +3,7 @@
 #define BERTH_LAYER_OVERLAY_H
 
 #include "common/error.h"
+#include "layer/bound.h"
 #include "layer/idmap.h"
 
 #define OVERLAY_LOWERS_MAX 500 /* the kernel's own limit */
@@ -15,6 +16,7 @@ struct overlay {
 	} lowers[OVERLAY_LOWERS_MAX]; /* topmost first; all images' directories lie in one */
 	int lower_count;
 	const struct idmap *map; /* NULL: ids as on the host */
+	struct bound bound;      /* of an image or a tmpfs: upper and work are in it, and NULL here */
 };
 
 /*

@@ -59,6 +59,7 @@ export const runPackages = [
   file('linux-libc-dev', '/usr/include/linux/openat2.h'),
   file('libzstd-dev', '/usr/lib/x86_64-linux-gnu/libzstd.a', '/usr/lib/aarch64-linux-gnu/libzstd.a'),
   file('libstdc++6', '/usr/lib/x86_64-linux-gnu/libstdc++.so.6', '/usr/lib/aarch64-linux-gnu/libstdc++.so.6', '/usr/lib64/libstdc++.so.6'),
+  command('e2fsprogs', 'mkfs.ext4'),
   { name: 'busybox-static', present: () => findStaticBusybox() !== null },
 ];
 
@@ -74,6 +75,7 @@ function hasFuzzer() {
 /** Needed besides by the whole test suite. @type {Package[]} */
 export const testPackages = [
   command('redis-server'),
+  command('xfsprogs', 'mkfs.xfs'),
   command('docker-registry'),
   command('skopeo'),
   command('podman'),

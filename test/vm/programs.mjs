@@ -28,6 +28,7 @@ const packages = [
     'xz-utils',
     'zstd',
     'e2fsprogs',
+    'xfsprogs',
     'erofs-utils',
     'libcap2-bin',
     'attr',

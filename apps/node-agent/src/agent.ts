@@ -1,7 +1,7 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import type { ContentStore } from '@berth/image';
+import type { ContentStore, DiskLimitMethod } from '@berth/image';
 import type { Logger } from 'pino';
 import { AttemptTable } from './attempts/attempt-table.js';
 import { endExecutors } from './attempts/execute-end.js';
@@ -10,6 +10,7 @@ import type { NodeServices } from './attempts/node-services.js';
 import { timedExecutors } from './attempts/timed-executors.js';
 import type { AgentConfig } from './config.js';
 import { claimDirectory } from './host/claim-directory.js';
+import { diskCapacity } from './host/disk-limit.js';
 import { probeSnapshots } from './host/probe-snapshots.js';
 import { ImageCollector } from './images/image-collector.js';
 import type { RegistryImageSource } from './images/registry-image-source.js';
@@ -63,12 +64,13 @@ export class Agent {
     await probeSnapshots(node.snapshotter, config.directory);
     table = await takeUp(node, log);
     collector = collectorOf(config, node, store, table, log);
+    const diskBytes = node.diskLimit === null ? undefined : await diskBytesOf(config, node, node.diskLimit);
     const features = [...(await probeRuntimes(node, log)), ...(node.egress === null ? [] : ['network:egress'])];
 
     control = new ControlChannel({
       url: config.url,
       credential: credential.credential,
-      peer: peerOf(config, node, table, images, features),
+      peer: peerOf(config, node, table, images, features, diskBytes),
       spool: node.spool,
       stopPage: node.stopPage,
       nowNs: node.nowNs,
@@ -85,7 +87,7 @@ export class Agent {
     node.shipper.start();
     collector.start();
     log.info(
-      { found: running.attempts.length, cgroupMode: node.host.cgroupMode, layers: node.layerForm, features },
+      { found: running.attempts.length, cgroupMode: node.host.cgroupMode, layers: node.layerForm, features, diskBytes },
       'the agent has started',
     );
     return new Agent(config, node, table, control, pages, collector, release);
@@ -107,6 +109,7 @@ export class Agent {
     this.pages.server.closeAllConnections();
     this.node.stopPage.close();
     await this.node.launcher.close();
+    await this.node.snapshotter.close();
     await this.node.egress?.close();
     await removeCgroupParents(this.node);
     await this.release();
@@ -140,10 +143,11 @@ function collectorOf(config: AgentConfig, node: NodeServices, store: ContentStor
 
 function peerOf(
   config: AgentConfig,
-  { host, layerForm }: NodeServices,
+  { host, layerForm, diskLimit }: NodeServices,
   table: AttemptTable,
   images: RegistryImageSource,
   features: readonly string[],
+  diskBytes: number | undefined,
 ): ControlPeer {
   let toldLayers = '';
   return {
@@ -154,7 +158,8 @@ function peerOf(
       cgroupMode: host.cgroupMode,
       cpuMillis: config.cpuMillis ?? host.cpuMillis,
       memoryBytes: config.memoryBytes ?? host.memoryBytes,
-      features: [...features, `layers:${layerForm}`],
+      features: [...features, `layers:${layerForm}`, ...(diskLimit === null ? [] : [`disk:${diskLimit}`])],
+      ...(diskBytes === undefined ? {} : { diskBytes }),
     },
     holds: () => table.holds(),
     changedLayers: () => {
@@ -170,6 +175,14 @@ function peerOf(
     assigned: (assignment) => table.assign(assignment),
     stopped: (lease, reason, graceMs) => table.stop(lease, reason, graceMs),
   };
+}
+
+function diskBytesOf(
+  { diskBytes, memoryBytes, directory }: AgentConfig,
+  { host }: NodeServices,
+  by: DiskLimitMethod,
+): number | Promise<number> {
+  return diskBytes ?? diskCapacity(by, directory, memoryBytes ?? host.memoryBytes);
 }
 
 function countContainers(table: AttemptTable | undefined): Record<string, number> {

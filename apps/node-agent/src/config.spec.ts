@@ -36,6 +36,8 @@ describe("the agent's environment", () => {
     { BERTH_IMAGES_HIGH_PERCENT: '101' },
     { BERTH_IMAGES_LOW_PERCENT: '86' },
     { BERTH_IMAGES_MAX_BYTES: '0' },
+    { BERTH_DISK_LIMIT: 'quota' },
+    { BERTH_NODE_DISK_BYTES: '0' },
   ])('%j is refused by name', (env) => {
     expect(() => readConfig(env)).toThrow(Object.keys(env)[0]);
   });

@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RuntimeClass } from '@berth/core';
 import { z } from 'zod';
+import { type DiskLimitChoice, diskLimitChoices } from './host/disk-limit.js';
 import type { DiskMarks } from './images/collection-goal.js';
 import type { EgressChoice } from './network/egress.js';
 import { isLinkSubnet } from './network/egress-plan.js';
@@ -18,6 +19,9 @@ export interface AgentConfig {
   /** What the node offers; undefined: the whole machine. */
   readonly cpuMillis: number | undefined;
   readonly memoryBytes: number | undefined;
+  /** Undefined: what the way of bounding it suggests. */
+  readonly diskBytes: number | undefined;
+  readonly diskLimit: DiskLimitChoice;
   /** Everything that the agent keeps. */
   readonly directory: string;
   /** What a reboot may empty: runtime state and claimed ids. Shared by the agents of one machine. */
@@ -79,6 +83,8 @@ const schema = z.object({
   BERTH_NODE_NAME: z.string().min(1).max(128).optional(),
   BERTH_NODE_CPU_MILLIS: count,
   BERTH_NODE_MEMORY_BYTES: count,
+  BERTH_NODE_DISK_BYTES: count,
+  BERTH_DISK_LIMIT: z.enum(diskLimitChoices).default('auto'),
   BERTH_NATIVE_DIR: z.string().min(1).optional(),
   BERTH_OCI_RUNTIME: z.string().min(1).optional(),
   BERTH_EGRESS: z.enum(['0', '1']).default('0'),
@@ -107,6 +113,8 @@ export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
     nodeName: set.BERTH_NODE_NAME ?? hostname(),
     cpuMillis: set.BERTH_NODE_CPU_MILLIS,
     memoryBytes: set.BERTH_NODE_MEMORY_BYTES,
+    diskBytes: set.BERTH_NODE_DISK_BYTES,
+    diskLimit: set.BERTH_DISK_LIMIT,
     directory: resolve(set.BERTH_AGENT_DIR ?? join(home, 'agent')),
     runDirectory: resolve(set.BERTH_AGENT_RUN_DIR),
     nativeDir,

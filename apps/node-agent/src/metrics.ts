@@ -1,3 +1,4 @@
+import { type DiskLimitMethod, diskLimitMethods } from '@berth/image';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
@@ -12,6 +13,8 @@ export interface MetricSources {
   disk(): { readonly layerBytes: number; readonly imageBytes: number };
   /** The filesystem that holds them. */
   space(): Promise<{ readonly capacityBytes: number; readonly availableBytes: number }>;
+  /** How writable layers are bounded; null: they are not. */
+  diskLimit(): DiskLimitMethod | null;
 }
 
 /** The agent's metrics, all named berth_agent_*, in the units of their names. */
@@ -105,6 +108,15 @@ function observe(sources: MetricSources, registers: Registry[]): void {
     registers,
     collect() {
       for (const [channel, up] of Object.entries(sources.links())) this.set({ channel }, up ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: 'berth_agent_disk_limit',
+    help: '1 for the way by which writable layers are bounded for runs that ask for it',
+    labelNames: ['by'],
+    registers,
+    collect() {
+      for (const by of diskLimitMethods) this.set({ by }, sources.diskLimit() === by ? 1 : 0);
     },
   });
   new Gauge({

@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import type { NodeServices } from './attempts/node-services.js';
 import type { AgentConfig } from './config.js';
 import { bootId, bootTimeNs } from './host/boot.js';
+import { probeDiskLimit } from './host/disk-limit.js';
 import { readHostFacts } from './host/host-facts.js';
 import { diskSpace } from './images/collection-goal.js';
 import { RegistryImageSource } from './images/registry-image-source.js';
@@ -43,6 +44,10 @@ export async function openNode(
   if (layers.form === 'image') log.info({ layers: layers.form }, 'layers become EROFS images');
   else
     log.warn({ layers: layers.form, reason: layers.reason }, 'layers are unpacked into directories: this machine mounts no EROFS images');
+  const disk = await probeDiskLimit(snapshotter, config.diskLimit);
+  if (disk.by === null)
+    log.warn({ reasons: disk.reasons }, 'this node bounds no writable layers: runs that ask for diskBytes go elsewhere');
+  else log.info({ diskLimit: disk.by, reasons: disk.reasons }, `writable layers are bounded by ${disk.by}`);
   const store = await ContentStore.open({ dir: join(config.directory, 'content'), berthLayerPath: layerProgram, form: layers.form });
   const spool = await ReportSpool.open(join(config.directory, 'reports.spool'), log);
   const shipper = new LogShipper({ url: config.url, credential, log, onShipped: (bytes) => metrics.logBytes.inc(bytes) });
@@ -55,6 +60,7 @@ export async function openNode(
       return { layerBytes: totalBytes, imageBytes: sumOfImagesBytes };
     },
     space: () => diskSpace(config.directory),
+    diskLimit: () => disk.by,
   });
   const images = new RegistryImageSource(store, (count) => {
     metrics.pulledBytes.inc(count.downloadedBytes);
@@ -80,6 +86,7 @@ export async function openNode(
     images,
     snapshotter,
     layerForm: layers.form,
+    diskLimit: disk.by,
     launcher: new ResidentShimLauncher(config.nativeDir, join(config.runDirectory, 'launcher', name)),
     runtimes: nodeRuntimes(
       Object.assign(new Map(config.runtimes), { default: config.runtimeProgram }),

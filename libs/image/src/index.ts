@@ -34,4 +34,12 @@ export { DEFAULT_REGISTRY_LIMITS, type RegistryLimits } from './registry/registr
 export type { RegistryEndpoint } from './registry/registry-transport.js';
 export { OverlaySnapshotter } from './snapshot/overlay-snapshotter.js';
 export { type ProbedForm, probeLayerForm } from './snapshot/probe-layer-form.js';
-export { type SnapshotIds, type SnapshotLayer, type SnapshotRecord, Snapshotter } from './snapshot/snapshotter.js';
+export {
+  type DiskLimitMethod,
+  diskLimitMethods,
+  type SnapshotIds,
+  type SnapshotLayer,
+  type SnapshotLimit,
+  type SnapshotRecord,
+  Snapshotter,
+} from './snapshot/snapshotter.js';

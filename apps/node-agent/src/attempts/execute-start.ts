@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { idRangeOfSlot } from '@berth/core';
+import type { SnapshotLimit } from '@berth/image';
 import { ShimLaunchError } from '@berth/runtime';
+import { snapshotLimit } from '../host/disk-limit.js';
 import { pullFailure } from '../images/image-source.js';
 import type { ContainerNetwork } from '../network/egress.js';
 import { runtimeOf } from '../runtimes/runtime-of.js';
@@ -70,10 +72,13 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
 
     async prepareSnapshot(_, attempt) {
       const ids = idRangeOfSlot(present(attempt.slot));
-      const snapshot = await node.snapshotter.prepare(attempt.key, present(attempt.image).layers, {
-        uidBase: ids.base,
-        uidCount: ids.count,
-      });
+      const { layers } = present(attempt.image);
+      const snapshot = await node.snapshotter.prepare(
+        attempt.key,
+        layers,
+        { uidBase: ids.base, uidCount: ids.count },
+        limitOf(node, attempt),
+      );
       attempt.rootfs = snapshot.rootfs;
       return { snapshot: 'mounted' };
     },
@@ -154,6 +159,14 @@ async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Pr
     const failure = { code: 'startFailed', message: 'the node could not start the container', blame: 'platform' } as const;
     throw new AttemptFailure(failure, true, { cause: error });
   }
+}
+
+/** Throws AttemptFailure when this node bounds no writable layers any more: another may. */
+function limitOf(node: NodeServices, attempt: Attempt): SnapshotLimit | undefined {
+  const { diskBytes } = attempt.assignment.spec.resources;
+  if (diskBytes === undefined) return undefined;
+  if (node.diskLimit !== null) return snapshotLimit(node.diskLimit, diskBytes);
+  throw new AttemptFailure({ code: 'startFailed', message: 'the node cannot bound diskBytes', blame: 'platform' }, true);
 }
 
 /** Throws AttemptFailure when this node has no such network any more: another may. */

@@ -1,5 +1,5 @@
 import type { OciSeccomp } from '@berth/core';
-import type { LayerForm, Snapshotter } from '@berth/image';
+import type { DiskLimitMethod, LayerForm, Snapshotter } from '@berth/image';
 import type { ShimLauncher } from '@berth/runtime';
 import type { HostFacts } from '../host/host-facts.js';
 import type { ImageSource } from '../images/image-source.js';
@@ -34,6 +34,8 @@ export interface NodeServices {
   readonly snapshotter: Snapshotter;
   /** What layers become that are pulled from here on. */
   readonly layerForm: LayerForm;
+  /** How a writable layer is bounded for a run that asks for it; null: this node takes no such runs. */
+  readonly diskLimit: DiskLimitMethod | null;
   readonly launcher: ShimLauncher;
   readonly runtimes: NodeRuntimes;
   readonly stopPage: StopPage;

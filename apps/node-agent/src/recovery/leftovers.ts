@@ -50,7 +50,7 @@ export async function leftovers(node: NodeServices, agentDir: string, kept: Read
     [...(await node.slots.held())].filter(([, holder]) => !kept.has(holder)).map(([slot]) => slot),
   );
   add('link', await strayLinks(node));
-  add('loopDevice', await loopDevicesOf(agentDir, new Set([...layers].map((path) => basename(path)))));
+  add('loopDevice', await loopDevicesOf(agentDir, new Set([...kept, ...[...layers].map((path) => basename(path))])));
   return found;
 }
 
@@ -125,7 +125,7 @@ async function strayLinks({ egress, slots }: NodeServices): Promise<readonly str
   return [...links].filter(([slot]) => !held.has(slot)).map(([, name]) => name);
 }
 
-/** Loop devices on files below a folder, but for the images of the layers in `used` (hexadecimal): kernels before 6.12 mount those by no other way. */
+/** Loop devices on files below a folder, but for writable layers of attempts in `used` and images of layers in it (hexadecimal), which kernels before 6.12 mount by no other way. */
 async function loopDevicesOf(folder: string, used: ReadonlySet<string>): Promise<readonly string[]> {
   const found = [];
   for (const name of await readdir('/sys/block').catch(() => [])) {

@@ -30,10 +30,18 @@ export interface MadeLayer {
   readonly archiveBytes: number;
 }
 
+/** What bounds an overlay's writable layer: a filesystem of its own, or a quota on the one that holds it. */
+export type OverlayBound =
+  | { readonly by: 'image'; readonly image: string }
+  | { readonly by: 'tmpfs'; readonly bytes: number; readonly inodes: number }
+  | { readonly by: 'project'; readonly bytes: number; readonly inodes: number; readonly project: number };
+
 export interface OverlayMount {
   readonly target: string;
+  /** Unused where the bound is a filesystem of its own. */
   readonly upper: string;
   readonly work: string;
+  readonly bound?: OverlayBound | undefined;
   /** Topmost first: a tree, or where an image is to be mounted. */
   readonly lowers: readonly { readonly dir: string; readonly image?: string | undefined }[];
   readonly ids?: { readonly uidBase: number; readonly uidCount: number } | undefined;
@@ -81,9 +89,10 @@ export class LayerProgram {
     await this.#read('verify', ['--max-bytes', String(archiveBytesMax), ...blobArguments(blob)], chunks);
   }
 
-  async mount({ target, upper, work, lowers, ids }: OverlayMount): Promise<void> {
+  async mount({ target, upper, work, lowers, ids, bound }: OverlayMount): Promise<void> {
     const stacked = lowers.flatMap(({ dir, image }) => [...(image === undefined ? [] : ['--image', image]), '--lower', dir]);
-    const args = ['--target', target, '--upper', upper, '--work', work, ...stacked];
+    const place = bound === undefined || bound.by === 'project' ? ['--upper', upper, '--work', work] : [];
+    const args = ['--target', target, ...place, ...boundArguments(bound), ...stacked];
     if (ids) args.push('--map', `0:${ids.uidBase}:${ids.uidCount}`);
     await this.#run('mount', args);
   }
@@ -99,9 +108,9 @@ export class LayerProgram {
     return { bytes: Number(answer.bytes), inodes: Number(answer.inodes) };
   }
 
-  /** Removes a tree whatever its depth and names. A missing one is no error. */
-  async remove(dir: string): Promise<void> {
-    await this.#run('remove', ['--dir', dir]);
+  /** Removes a tree whatever its depth and names, and with it the limits of the project that it counted for. A missing one is no error. */
+  async remove(dir: string, project?: number): Promise<void> {
+    await this.#run('remove', ['--dir', dir, ...(project === undefined ? [] : ['--project', String(project)])]);
   }
 
   async #read(verb: string, args: string[], chunks: AsyncIterable<Buffer>): Promise<MadeLayer> {
@@ -148,6 +157,14 @@ export class LayerProgram {
     if (refusals.includes(answer.error)) throw new ImageError(answer.error as ImageError['code'], message);
     throw new Error(`berth-layer ${verb}: ${message}`);
   }
+}
+
+function boundArguments(bound: OverlayBound | undefined): string[] {
+  if (bound === undefined) return [];
+  const args = ['--bound', bound.by];
+  if (bound.by === 'image') return [...args, '--bound-image', bound.image];
+  if (bound.by === 'project') args.push('--project', String(bound.project));
+  return [...args, '--bound-bytes', String(bound.bytes), '--bound-inodes', String(bound.inodes)];
 }
 
 const blobArguments = ({ digest, diffId, compression }: LayerBlob): string[] => [

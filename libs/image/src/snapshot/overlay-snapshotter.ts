@@ -1,14 +1,16 @@
-import { chmod, chown, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LayerProgram } from '../content/layer-program.js';
+import { LayerProgram, type OverlayBound } from '../content/layer-program.js';
+import { DiskImagePool } from './disk-image-pool.js';
 import { LayerMounts } from './layer-mounts.js';
-import { type SnapshotIds, type SnapshotLayer, type SnapshotRecord, Snapshotter } from './snapshotter.js';
+import { type SnapshotIds, type SnapshotLayer, type SnapshotLimit, type SnapshotRecord, Snapshotter } from './snapshotter.js';
 
 interface StoredSnapshot {
   readonly layers: readonly string[];
   readonly ids: SnapshotIds | null;
   /** Those of the layers that are images, and so mounted. */
   readonly images?: readonly string[];
+  readonly limit?: SnapshotLimit;
 }
 
 const KEY = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
@@ -17,15 +19,18 @@ const KEY = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
  * Snapshots as overlay mounts over layers of either form; images are mounted once for all snapshots that stand on them.
  *
  *     DIR/KEY/snapshot.json   its layers and ids
- *     DIR/KEY/upper, work     the writable layer
+ *     DIR/KEY/upper, work     the writable layer, unless it is bounded by a filesystem of its own: that is in memory, or
+ *     DIR/KEY/writable.ext4   in this file, and mounted nowhere else than beneath the overlay
  *     DIR/KEY/rootfs          where it is mounted
  *     DIR/.layers/HEX         where the image of the layer sha256:HEX is mounted
+ *     DIR/.spare              files like writable.ext4, made ahead
  *     DIR/.empty              the one lower of an image without layers
  *     DIR/.removing-KEY       one whose removal a crash may have cut short
  */
 export class OverlaySnapshotter extends Snapshotter {
   readonly #dir: string;
   readonly #program: LayerProgram;
+  readonly #spare: DiskImagePool;
   // One operation per key at a time: a removal and a preparation that cross would leave a mount without a record.
   readonly #busy = new Map<string, Promise<unknown>>();
   #layers: Promise<LayerMounts> | undefined;
@@ -36,9 +41,10 @@ export class OverlaySnapshotter extends Snapshotter {
     super();
     this.#dir = dir;
     this.#program = new LayerProgram(berthLayerPath);
+    this.#spare = new DiskImagePool(join(dir, '.spare'));
   }
 
-  override prepare(key: string, layers: readonly SnapshotLayer[], ids?: SnapshotIds): Promise<{ rootfs: string }> {
+  override prepare(key: string, layers: readonly SnapshotLayer[], ids?: SnapshotIds, limit?: SnapshotLimit): Promise<{ rootfs: string }> {
     return this.#alone(key, async () => {
       const rootfs = join(this.#dir, key, 'rootfs');
       const images = layers.filter(({ form }) => form === 'image').map(({ diffId }) => diffId);
@@ -46,12 +52,13 @@ export class OverlaySnapshotter extends Snapshotter {
         layers: layers.map(({ diffId }) => diffId),
         ids: ids ?? null,
         ...(images.length > 0 ? { images } : {}),
+        ...(limit === undefined ? {} : { limit }),
       };
       const found = await this.#read(key);
       if (found && (await isMountPoint(rootfs)) && JSON.stringify(found) === JSON.stringify(wanted)) return { rootfs };
       await this.#discard(key);
       try {
-        await this.#create(key, layers, wanted, ids);
+        await this.#create(key, layers, wanted);
       } catch (error) {
         await this.#discard(key);
         throw error;
@@ -84,13 +91,20 @@ export class OverlaySnapshotter extends Snapshotter {
     assertKey(key);
     const upper = join(this.#dir, key, 'upper');
     if (!(await exists(upper))) return { bytes: 0, inodes: 0 };
+    const by = (await this.#read(key))?.limit?.by;
+    if (by === 'image' || by === 'tmpfs') return filesystemUsage(join(this.#dir, key, 'rootfs'));
     return this.#program.measure(upper);
   }
 
-  async #create(key: string, layers: readonly SnapshotLayer[], record: StoredSnapshot, ids: SnapshotIds | undefined): Promise<void> {
+  override async close(): Promise<void> {
+    await this.#spare.close();
+  }
+
+  async #create(key: string, layers: readonly SnapshotLayer[], record: StoredSnapshot): Promise<void> {
     const own = join(this.#dir, key);
     await mkdir(own, { recursive: true, mode: 0o700 });
     // Runtimes that mount as the container's root (runc, crun) must get to the mount point; nobody else may.
+    const ids = record.ids ?? undefined;
     if (ids !== undefined) await chown(own, 0, ids.uidBase);
     await chmod(own, 0o710);
     await this.#openTo(this.#dir);
@@ -108,7 +122,18 @@ export class OverlaySnapshotter extends Snapshotter {
       await mkdir(empty, { recursive: true, mode: 0o755 });
       lowers.push({ dir: empty });
     }
-    await this.#program.mount({ target: join(own, 'rootfs'), upper: join(own, 'upper'), work: join(own, 'work'), lowers, ids });
+    const bound = await this.#bound(own, record);
+    await this.#program.mount({ target: join(own, 'rootfs'), upper: join(own, 'upper'), work: join(own, 'work'), lowers, ids, bound });
+  }
+
+  async #bound(own: string, { limit, ids }: StoredSnapshot): Promise<OverlayBound | undefined> {
+    if (limit === undefined) return undefined;
+    const { bytes, inodes } = limit;
+    if (limit.by === 'tmpfs') return { by: 'tmpfs', bytes, inodes };
+    if (limit.by === 'project-quota') return { by: 'project', bytes, inodes, project: projectOf(ids) };
+    const image = join(own, 'writable.ext4');
+    await this.#spare.take({ bytes, inodes }, image);
+    return { by: 'image', image };
   }
 
   /** Lets others pass through, which shows them nothing. Once is enough. */
@@ -121,12 +146,18 @@ export class OverlaySnapshotter extends Snapshotter {
   async #discard(key: string): Promise<void> {
     const own = join(this.#dir, key);
     const removing = join(this.#dir, `.removing-${key}`);
-    await this.#program.remove(removing);
+    await this.#erase(removing);
     const mounts = await this.#mounts();
     if (!(await exists(own))) return;
     await this.#program.unmount(join(own, 'rootfs'), mounts.drop(key));
     await rename(own, removing);
-    await this.#program.remove(removing);
+    await this.#erase(removing);
+  }
+
+  /** Its project's limits go with it: they say which it is as long as it is there. */
+  async #erase(removing: string): Promise<void> {
+    const record = await this.#readAt(removing);
+    await this.#program.remove(removing, record?.limit?.by === 'project-quota' ? projectOf(record.ids) : undefined);
   }
 
   /** Who stands on what, found on disk the first time; mounts that a crash left without a snapshot go away then. */
@@ -148,8 +179,12 @@ export class OverlaySnapshotter extends Snapshotter {
   }
 
   async #read(key: string): Promise<StoredSnapshot | undefined> {
+    return this.#readAt(join(this.#dir, key));
+  }
+
+  async #readAt(dir: string): Promise<StoredSnapshot | undefined> {
     try {
-      return JSON.parse(await readFile(join(this.#dir, key, 'snapshot.json'), 'utf8')) as StoredSnapshot;
+      return JSON.parse(await readFile(join(dir, 'snapshot.json'), 'utf8')) as StoredSnapshot;
     } catch {
       return undefined;
     }
@@ -171,6 +206,18 @@ export class OverlaySnapshotter extends Snapshotter {
 
 function assertKey(key: string): void {
   if (!KEY.test(key)) throw new RangeError(`a snapshot's key must match ${KEY.source}`);
+}
+
+/** The first host id of a container is no other's on this machine, and so it names its project. */
+function projectOf(ids: SnapshotIds | null): number {
+  if (ids === null) throw new RangeError('a project quota goes by the ids of a snapshot, and this one has none');
+  return ids.uidBase;
+}
+
+/** What is used of a filesystem that one snapshot has for itself; an overlay answers for its upper one. */
+async function filesystemUsage(path: string): Promise<{ bytes: number; inodes: number }> {
+  const { bsize, blocks, bfree, files, ffree } = await statfs(path);
+  return { bytes: (blocks - bfree) * bsize, inodes: files - ffree };
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -14,6 +14,21 @@ export interface SnapshotIds {
   readonly uidCount: number;
 }
 
+/**
+ * How a writable layer can be bounded: by a project quota of the filesystem that holds the snapshots, by a filesystem of that size in a file, or by one
+ * in memory, which counts as the memory of whoever writes.
+ */
+export const diskLimitMethods = ['project-quota', 'image', 'tmpfs'] as const;
+export type DiskLimitMethod = (typeof diskLimitMethods)[number];
+
+/** What may be written to a snapshot; the filesystem's own tables count too. */
+export interface SnapshotLimit {
+  readonly by: DiskLimitMethod;
+  readonly bytes: number;
+  /** Files, directories and links. */
+  readonly inodes: number;
+}
+
 /** A container's filesystem, as `list` finds it. */
 export interface SnapshotRecord {
   readonly key: string;
@@ -35,10 +50,11 @@ export abstract class Snapshotter {
   /**
    * Mounts a fresh root filesystem and returns its absolute path. Layers are lowest first. With `ids`, the container's root (host id `uidBase`)
    * owns what the image gives to id 0 and may write, delete, and chown within its range; without, ids are the host's own.
-   * Asking again for a key that is mounted with the same layers and ids returns it as it is; one that a crash left half-made is made anew.
+   * Asking again for a key that is mounted with the same layers, ids and limit returns it as it is; one that a crash left half-made is made anew.
+   * With `limit`, writing beyond it fails with ENOSPC, or EDQUOT where a quota of ext4 says so, and costs nobody else anything.
    * Throws when the host cannot give what is asked (no idmapped mounts on this filesystem, too many layers), and leaves nothing behind then.
    */
-  abstract prepare(key: string, layers: readonly SnapshotLayer[], ids?: SnapshotIds): Promise<{ rootfs: string }>;
+  abstract prepare(key: string, layers: readonly SnapshotLayer[], ids?: SnapshotIds, limit?: SnapshotLimit): Promise<{ rootfs: string }>;
 
   /** Unmounts and deletes the writable layer, whatever the container made of it. The shared layers stay. A missing key is no error. */
   abstract remove(key: string): Promise<void>;
@@ -48,6 +64,9 @@ export abstract class Snapshotter {
 
   /** Where layers are mounted that snapshots stand on, each once for all of them: absolute paths, none when there is no snapshot. */
   abstract layerMounts(): Promise<readonly string[]>;
+
+  /** Ends what goes on beside the calls. Snapshots stay as they are. */
+  abstract close(): Promise<void>;
 
   /** Disk space of one snapshot's writable layer. Zeros for a missing key. */
   abstract usage(key: string): Promise<{ bytes: number; inodes: number }>;
