@@ -48,7 +48,7 @@ const kinds: readonly { readonly by: DiskLimitMethod; readonly on: 'ext4' | 'xfs
 
 // Where the kernel's own loading of modules leads nowhere, as in the virtual machine.
 beforeAll(async () => {
-  for (const module of ['overlay', 'loop', 'quota_v2', 'xfs']) await run('modprobe', ['--quiet', module]).catch(() => {});
+  for (const module of ['overlay', 'loop', 'quota_v2', 'xfs']) await run('modprobe', ['-q', module]).catch(() => {});
 });
 
 describe.skipIf(!isRoot).each(kinds)('a writable layer bounded by $by (of $on)', ({ by, on }) => {
@@ -158,10 +158,10 @@ describe.skipIf(!isRoot)('images made ahead', () => {
   it('are of the sizes asked for last, and few', async () => {
     const pool = new DiskImagePool(join(folder, 'spare'));
     for (let index = 0; index < 6; index++) await pool.take({ ...size, bytes: (2 + index) * MiB }, join(folder, `taken-${index}`));
-    await expect.poll(async () => (await spares()).length).toBe(8);
+    await expect.poll(async () => (await spares()).length, { timeout: 20_000 }).toBe(8);
     await pool.take({ ...size, bytes: 7 * MiB }, join(folder, 'another'));
     expect((await stat(join(folder, 'another'))).size).toBe(7 * MiB);
-    await expect.poll(async () => (await spares()).length).toBe(8);
+    await expect.poll(async () => (await spares()).length, { timeout: 20_000 }).toBe(8);
     await pool.close();
   });
 

@@ -6,5 +6,5 @@ import { promisify } from 'node:util';
  * What is built in, or not there at all, is no error; mounting tells.
  */
 export async function loadImageModules(): Promise<void> {
-  for (const module of ['erofs', 'loop']) await promisify(execFile)('modprobe', ['--quiet', module]).catch(() => {});
+  for (const module of ['erofs', 'loop']) await promisify(execFile)('modprobe', ['-q', module]).catch(() => {});
 }

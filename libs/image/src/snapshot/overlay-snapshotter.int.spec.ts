@@ -47,7 +47,7 @@ async function openFixture(form: LayerForm): Promise<SnapshotterFixture> {
 
 // Where the kernel's own loading of modules leads nowhere, as in the virtual machine.
 beforeAll(async () => {
-  await promisify(execFile)('modprobe', ['--quiet', 'overlay']).catch(() => {});
+  await promisify(execFile)('modprobe', ['-q', 'overlay']).catch(() => {});
   await loadImageModules();
 });
 
