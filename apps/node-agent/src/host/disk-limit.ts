@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { rm, statfs, writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { idRangeOfSlot } from '@berth/core';
 import { type DiskLimitMethod, diskLimitMethods, type SnapshotLimit, type Snapshotter } from '@berth/image';
@@ -22,6 +23,8 @@ const probeInodes = 256;
 /** As many bytes to a file as ext4 reckons with; small layers get a few more. */
 const bytesPerInode = 16_384;
 const leastInodes = 256;
+/** ENOSPC, and EDQUOT, for which Node.js has no name. */
+const noRoom = [-constants.errno.ENOSPC, -constants.errno.EDQUOT];
 /** What a node leaves of its free disk to layers, logs and itself. */
 const offeredPart = 0.75;
 
@@ -72,7 +75,7 @@ async function holds(path: string): Promise<boolean> {
     await writeFile(path, randomBytes(2 * probeBytes), { flush: true });
     return false;
   } catch (error) {
-    if (['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) return true;
+    if (noRoom.includes((error as NodeJS.ErrnoException).errno ?? 0)) return true;
     throw error;
   } finally {
     await rm(path, { force: true });
