@@ -7,6 +7,7 @@ export * from './image-reference.js';
 export * from './next-runs.js';
 export * from './oci/index.js';
 export * from './place.js';
+export * from './plan-admissions.js';
 export * from './pull-token.js';
 export * from './quota.js';
 export * from './run-lifecycle.js';

@@ -49,6 +49,12 @@ export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClie
   }
 }
 
+/** Whether Postgres refused a statement, of which nothing was written then; else the connection failed, and nobody knows. */
+export function isStatementError(error: unknown): boolean {
+  const { code, severity } = error as { code?: unknown; severity?: unknown };
+  return severity === 'ERROR' && typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code);
+}
+
 const serializationFailure = '40001';
 const deadlockDetected = '40P01';
 

@@ -208,6 +208,8 @@ export type AdmitOutcome =
       stops: { nodeId: string; lease: LeaseRow }[];
       /** Other runs that are not what they were. */
       changed: string[];
+      /** Submissions of this minute, this one included; others at the same time may have taken more. */
+      submissions: { limit: number; used: number };
     }
   | { kind: 'replayed'; run: RunRow }
   | {
@@ -243,7 +245,7 @@ export interface AttemptReport extends LeaseRow {
 }
 
 export abstract class RunStore {
-  /** Idempotency row, guarded quota update (last), run, event and outbox row, all or nothing. */
+  /** Idempotency row, guarded quota update, run, event and outbox row, all or nothing. Calls that come together share their statements. */
   abstract admit(input: AdmitInput): Promise<AdmitOutcome>;
   /** What `admit` would answer to an idempotency key that was used before; null when it is fresh. Writes nothing. */
   abstract findReplay(tenantId: string, claim: IdempotencyClaim): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null>;

@@ -13,7 +13,7 @@ import {
   RunStore,
 } from './ports.js';
 import { runEventRow, runRelations, runRow } from './rows.js';
-import { admit, findReplay } from './sql/admit.js';
+import { Admissions } from './sql/admit.js';
 import { admitWaiting, lockTenants } from './sql/admit-waiting.js';
 import { applyReports } from './sql/apply-reports.js';
 import { cancel } from './sql/cancel.js';
@@ -29,19 +29,22 @@ const withRelations = { include: runRelations, relationLoadStrategy: 'join' } as
 const settlingMs = 1000;
 
 export class PrismaRunStore extends RunStore {
+  private readonly admissions: Admissions;
+
   constructor(
     private readonly prisma: PrismaClient,
     private readonly pool: pg.Pool,
   ) {
     super();
+    this.admissions = new Admissions(pool, (tenantId, runId) => this.find(tenantId, runId));
   }
 
   override admit(input: AdmitInput): Promise<AdmitOutcome> {
-    return admit(this.pool, input, (runId) => this.find(input.tenantId, runId));
+    return this.admissions.admit(input);
   }
 
   override findReplay(tenantId: string, claim: IdempotencyClaim): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {
-    return findReplay(this.pool, tenantId, claim, (runId) => this.find(tenantId, runId));
+    return this.admissions.findReplay(tenantId, claim);
   }
 
   override async find(tenantId: string, runId: string): Promise<RunRow | null> {

@@ -23,6 +23,7 @@ const { values } = parseArgs({
     submissions: { type: 'string', default: '1000' },
     paced: { type: 'string', default: '100' },
     seconds: { type: 'string', default: '10' },
+    profile: { type: 'string' },
   },
 });
 const print = (record: object) => process.stdout.write(`${JSON.stringify({ bench: 'control-plane', ...record })}\n`);
@@ -49,7 +50,8 @@ async function rate(times: number, atOnce: number, work: (i: number) => Promise<
 /** A second control plane over the same database, in a process of its own. */
 async function startProcess(service: ServiceUnderTest): Promise<{ url: string; child: ChildProcess }> {
   const main = fileURLToPath(new URL('../main.js', import.meta.url));
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, main], {
+  const profiled = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`];
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, ...profiled, main], {
     env: { ...process.env, ...service.environment, BERTH_DATABASE_POOL: '16', BERTH_SWEEP_MS: '1000', BERTH_HEARTBEAT_MS: '2000' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -1,193 +1,222 @@
 import { randomBytes } from 'node:crypto';
-import { AppError, budgetMonth, idRandomBytes, newId, rateMinute, runAmount } from '@berth/core';
+import { AppError, idRandomBytes, newId, planAdmissions, quotaDimensions, type QuotaAmount, rateMinute, runAmount } from '@berth/core';
 import type pg from 'pg';
-import { inTransaction, retryOnDeadlock } from '../pool.js';
+import { inTransaction, isStatementError, retryOnDeadlock } from '../pool.js';
 import type { AdmitInput, AdmitOutcome, IdempotencyClaim, LeaseRow, RunRow } from '../ports.js';
-import { refuse, type Standing } from './admission-refusal.js';
+import { lineShortage, readStandings, type Standing } from './admission-standing.js';
 import { admitWaiting, lockTenants } from './admit-waiting.js';
+import { type AcceptedRun, type AdmissionGroup, waitingReason, writeAdmissions } from './admit-write.js';
 import { preempt } from './preempt.js';
-import { each, runColumns, submissionsNow, usedNow } from './quota-columns.js';
 
 /*
- * Admission: two statements for a run that is accepted. The first only looks, so that replays and refusals write nothing. The second does everything
- * or nothing: the idempotency row, the guarded reservation, the run, its events and its outbox row. It is one statement so that the tenant's row,
- * which all of a tenant's submissions meet on, is never locked across a network round trip.
+ * Admission: two statements for whatever came together. The first only looks, so that replays and refusals write nothing; libs/core decides on it;
+ * the second writes each tenant's runs if what was decided still holds. It is one statement so that the tenant's row, which all of a tenant's
+ * submissions meet on, is never locked across a network round trip. Submissions that come while others are under way share the next statements.
  *
  * Order is strict among those who wait for quota, so a reservation is only taken past an empty line (`waiting_runs = 0`); else a
  * stream of small runs would starve a large one for ever.
  */
 
-const standingStatement = `
-  SELECT tenants.name AS tenant_name, waiting_runs, quota_queued_runs, quota_submissions_per_minute, ${submissionsNow('$4')} AS submissions,
-         ${each(', ', (c) => `quota_${c.name}, ${usedNow(c, '$3')} AS used_${c.name}`)},
-         k.run_id AS known_run_id, k.body_hash AS known_body_hash
-  FROM tenants LEFT JOIN idempotency_keys k ON k.tenant_id = tenants.id AND k.key = $2
-  WHERE tenants.id = $1`;
+type FindRun = (tenantId: string, runId: string) => Promise<RunRow | null>;
 
-const firstAmount = 17;
-/** The parameter that has what the run takes of a dimension. */
-const requested = ({ dimension }: { dimension: string }): string => {
-  const index = runColumns.findIndex((columns) => columns.dimension === dimension);
-  return index < 0 ? '1' : `$${firstAmount + index}::bigint`;
-};
+interface Pending {
+  readonly input: AdmitInput;
+  readonly runId: string;
+  readonly settle: (outcome: AdmitOutcome | Promise<AdmitOutcome>) => void;
+  /** How often what was decided no longer held. */
+  rounds: number;
+}
 
-const countSubmission = `rate_minute = greatest(rate_minute, $15::int), rate_submissions = ${submissionsNow('$15::int')} + 1`;
-const maySubmit = `${submissionsNow('$15::int')} < quota_submissions_per_minute`;
-
-const admitStatement = `
-  WITH keyed AS (
-    INSERT INTO idempotency_keys (tenant_id, key, body_hash, run_id)
-    SELECT $1, $2, $3, $4 WHERE $2::text IS NOT NULL
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-  ), reserved AS (
-    UPDATE tenants SET
-      ${each(', ', (c) => `used_${c.name} = ${usedNow(c, '$14::int')} + ${requested(c)}`)},
-      budget_month = greatest(budget_month, $14::int), ${countSubmission}
-    WHERE id = $1 AND waiting_runs = 0 AND ${maySubmit}
-      AND ${each(' AND ', (c) => `${usedNow(c, '$14::int')} + ${requested(c)} <= quota_${c.name}`)}
-      AND ($2::text IS NULL OR EXISTS (SELECT FROM keyed))
-    RETURNING budget_month
-  ), waiting AS (
-    UPDATE tenants SET waiting_runs = waiting_runs + 1, ${countSubmission}
-    WHERE id = $1 AND $5::boolean AND waiting_runs < quota_queued_runs AND ${maySubmit} AND NOT EXISTS (SELECT FROM reserved)
-      AND ($2::text IS NULL OR EXISTS (SELECT FROM keyed))
-    RETURNING CASE
-      ${each(
-        '\n',
-        (c) => `WHEN ${usedNow(c, '$14::int')} + ${requested(c)} > quota_${c.name}
-        THEN format('${c.dimension}: %s requested, %s of %s used', ${requested(c)}, ${usedNow(c, '$14::int')}, quota_${c.name})`,
-      )}
-    END AS shortage
-  ), outcome AS (
-    SELECT true AS reserved, NULL::text AS shortage, budget_month FROM reserved
-    UNION ALL SELECT false, shortage, 0 FROM waiting
-  ), run AS (
-    INSERT INTO runs (id, tenant_id, state, reserved, waiting_for, waiting_reason, image, digest, spec, labels,
-                      priority, max_attempts, on_node_lost, created_at, queued_at, needs, budget_month, ${each(', ', (c) => c.run, runColumns)})
-    SELECT $4, $1, 'queued', reserved, CASE WHEN NOT reserved THEN 'quota' END,
-           CASE WHEN NOT reserved THEN coalesce(shortage, 'earlier runs of this tenant wait for quota') END,
-           $6, $7, $8, $9, $10, $11, $12, $13, $13, $16, budget_month, ${each(', ', requested, runColumns)}
-    FROM outcome
-    RETURNING id, reserved, waiting_for, waiting_reason
-  ), event AS (
-    INSERT INTO run_events (run_id, tenant_id, type, state, message, at)
-    SELECT run.id, $1, e.type, 'queued', e.message, $13
-    FROM run CROSS JOIN LATERAL (VALUES
-      (1, 'created', NULL),
-      (2, CASE WHEN run.reserved THEN 'admitted' ELSE 'waiting' END, run.waiting_reason)
-    ) AS e (place, type, message)
-    ORDER BY e.place
-  ), box AS (
-    INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM run WHERE reserved
-  )
-  SELECT run.reserved, run.waiting_for, run.waiting_reason, outcome.shortage IS NULL AS fits FROM run, outcome`;
-
-const foreignKeyViolation = '23503';
+const batchMax = 200;
+/** More than one, so that a slow batch holds nobody up; few, so that a burst is written by few statements. */
+const batchesAtOnce = 3;
 // Each round loses to another submission that won a race; nobody loses so often in a row.
 const maxRounds = 20;
 
-type FindRun = (runId: string) => Promise<RunRow | null>;
+/** Takes submissions in. `findRun` reads a run of a tenant as it stands. */
+export class Admissions {
+  private waiting: Pending[] = [];
+  private batches = 0;
+  /** Submissions under way by tenant and key: the second of a pair waits for the first. */
+  private readonly keys = new Map<string, Promise<unknown>>();
 
-/** See `RunStore.admit`. `findRun` reads a run of the tenant as it stands. */
-export async function admit(pool: pg.Pool, input: AdmitInput, findRun: FindRun): Promise<AdmitOutcome> {
-  const runId = newId('run', input.now.getTime(), randomBytes(idRandomBytes));
-  for (let round = 0; round < maxRounds; round++) {
-    const standing = await readStanding(pool, input);
-    const known = await answerKnown(input.idempotency, standing, findRun);
-    if (known !== null) return known;
-    const refusal = await refuse(pool, input, standing);
-    if (refusal !== null) return refusal;
+  constructor(
+    private readonly pool: pg.Pool,
+    private readonly findRun: FindRun,
+  ) {}
 
-    const row = await writeRun(pool, input, runId);
-    if (row === null) continue;
-    if (row.reserved)
-      return { kind: 'created', run: newRunRow(input, standing.tenant_name, runId, row), admitted: [runId], stops: [], changed: [] };
-    // A place was free behind the line, or can be made, or this run belongs at its head: whoever is first now gets it.
-    const { admitted, stops, changed } = await admitLine(pool, input, runId, row);
-    const run = admitted.length + changed.length > 0 ? await findRun(runId) : newRunRow(input, standing.tenant_name, runId, row);
-    if (run === null) throw new Error(`run ${runId} vanished`);
-    return { kind: 'created', run, admitted, stops, changed };
+  /** See `RunStore.admit`. */
+  async admit(input: AdmitInput): Promise<AdmitOutcome> {
+    if (input.idempotency === null) return this.enqueue(input);
+    const key = `${input.tenantId} ${input.idempotency.key}`;
+    for (let under = this.keys.get(key); under !== undefined; under = this.keys.get(key)) await under.catch(() => {});
+    const outcome = this.enqueue(input).finally(() => this.keys.delete(key));
+    this.keys.set(key, outcome);
+    return outcome;
   }
-  throw new AppError('unavailable', 'too many submissions at once; try again');
+
+  /** See `RunStore.findReplay`. */
+  async findReplay(tenantId: string, claim: IdempotencyClaim): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {
+    const standings = await readStandings(this.pool, [{ tenantId, idempotency: claim }], new Date());
+    return this.answerKnown(claim, standingOf(standings, tenantId));
+  }
+
+  private enqueue(input: AdmitInput): Promise<AdmitOutcome> {
+    return new Promise((resolve) => {
+      const runId = newId('run', input.now.getTime(), randomBytes(idRandomBytes));
+      this.waiting.push({ input, runId, settle: resolve, rounds: 0 });
+      // Those of the same turn of the loop go together.
+      if (this.waiting.length === 1) setImmediate(() => this.next());
+    });
+  }
+
+  private next(): void {
+    while (this.waiting.length > 0 && this.batches < batchesAtOnce) {
+      this.batches++;
+      void this.decide(this.waiting.splice(0, batchMax)).finally(() => {
+        this.batches--;
+        this.next();
+      });
+    }
+  }
+
+  /** Never rejects: every submission of the batch gets its outcome, or its own error. */
+  private async decide(batch: readonly Pending[]): Promise<void> {
+    try {
+      await this.attempt(batch);
+    } catch (error) {
+      // A statement that Postgres refused wrote nothing; by itself, each finds out whether it was the reason.
+      const isShared = batch.length > 1 && isStatementError(error);
+      for (const one of batch) {
+        if (isShared || isTakenKey(error)) this.again([one]);
+        else one.settle(Promise.reject(error));
+      }
+    }
+  }
+
+  private async attempt(batch: readonly Pending[]): Promise<void> {
+    const now = batch[0]?.input.now ?? new Date();
+    // Of another minute, or another month: by themselves.
+    const [same, other] = partition(batch, ({ input }) => rateMinute(input.now) === rateMinute(now));
+    for (const one of other) this.again([one], 0);
+    const inputs = same.map(({ input }) => input);
+    const standings = await readStandings(this.pool, inputs, now);
+    const groups = [...groupByTenant(same)].flatMap(([tenantId, members]) => this.decideTenant(members, standings.get(tenantId)));
+    if (groups.length === 0) return;
+    const left = await retryOnDeadlock(() => writeAdmissions(this.pool, groups, now));
+    for (const group of groups) {
+      const rest = left.get(group.standing.tenantId);
+      const members = same.filter((one) => group.accepted.some(({ runId }) => runId === one.runId));
+      if (rest === undefined) this.again(members);
+      else for (const [i, one] of members.entries()) one.settle(this.created(group, i, one, rest));
+    }
+  }
+
+  /** Decides a tenant's submissions; answers those that write nothing, and returns the group of the others. */
+  private decideTenant(members: readonly Pending[], standing: Standing | undefined): AdmissionGroup[] {
+    if (standing === undefined) {
+      for (const one of members) one.settle(Promise.reject(new AppError('notFound', 'there is no such tenant')));
+      return [];
+    }
+    const [known, fresh] = partition(members, ({ input }) => input.idempotency !== null && standing.known.has(input.idempotency.key));
+    // A run deleted this instant took its key along: the next round submits anew.
+    for (const one of known) {
+      one.settle(this.answerKnown(one.input.idempotency, standing).then((outcome) => outcome ?? this.enqueue(one.input)));
+    }
+    const asked = fresh.map(({ input }) => ({
+      amount: runAmount({ ...input.request, maxAttempts: input.maxAttempts }),
+      onQuota: input.onQuota,
+    }));
+    const accepted: AcceptedRun[] = [];
+    for (const [i, decision] of planAdmissions(standing.quota, standing.used, asked).entries()) {
+      const [one, submission] = [fresh[i], asked[i]];
+      if (one === undefined || submission === undefined) continue;
+      const { amount } = submission;
+      if (decision.kind !== 'refuse') accepted.push({ runId: one.runId, input: one.input, amount, decision });
+      else one.settle(this.refused(standing, amount, decision));
+    }
+    return accepted.length === 0 ? [] : [{ standing, accepted }];
+  }
+
+  private async refused(
+    standing: Standing,
+    requested: QuotaAmount,
+    { code, shortage }: Extract<ReturnType<typeof planAdmissions>[number], { kind: 'refuse' }>,
+  ): Promise<AdmitOutcome> {
+    if (shortage !== null) {
+      const { dimension, limit, used } = shortage;
+      return { kind: 'refused', code, dimension, limit, used, requested: shortage.requested };
+    }
+    const dimension = await lineShortage(this.pool, standing);
+    const { [dimension]: limit } = standing.quota;
+    return { kind: 'refused', code, dimension, limit, used: standing.used[dimension], requested: requested[dimension] };
+  }
+
+  /** Once more, apart from the others: what they wait for must not hold these up, nor these them. */
+  private again(members: readonly Pending[], rounds = 1): void {
+    for (const one of members) one.rounds += rounds;
+    if (members.every((one) => one.rounds < maxRounds)) void this.decide(members);
+    else
+      for (const one of members)
+        one.settle(Promise.reject(new AppError('unavailable', 'too many submissions at once; try again')));
+  }
+
+  private async created(group: AdmissionGroup, index: number, { input, runId }: Pending, left: QuotaAmount): Promise<AdmitOutcome> {
+    const { standing } = group;
+    const run = group.accepted[index];
+    if (run === undefined) throw new Error(`run ${runId} was not decided`);
+    const submissions = { limit: standing.quota.submissionsPerMinute, used: standing.used.submissionsPerMinute + index + 1 };
+    const row = newRunRow(input, standing.tenantName, runId, waitingReason(run));
+    if (run.decision.kind === 'reserve') return { kind: 'created', run: row, admitted: [runId], stops: [], changed: [], submissions };
+    // A place was free behind the line, or can be made, or this run belongs at its head: whoever is first now gets it.
+    const fits = quotaDimensions.every((dimension) => run.amount[dimension] <= left[dimension]);
+    const { admitted, stops, changed } = await admitLine(this.pool, input, runId, fits);
+    const now = admitted.length + changed.length > 0 ? await this.findRun(input.tenantId, runId) : row;
+    if (now === null) throw new Error(`run ${runId} vanished`);
+    return { kind: 'created', run: now, admitted, stops, changed, submissions };
+  }
+
+  private async answerKnown(
+    claim: IdempotencyClaim | null,
+    standing: Standing,
+  ): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {
+    const known = claim === null ? undefined : standing.known.get(claim.key);
+    if (known === undefined) return null;
+    if (known.bodyHash !== claim?.bodyHash) return { kind: 'refused', code: 'idempotencyMismatch' };
+    const run = await this.findRun(standing.tenantId, known.runId);
+    return run === null ? null : { kind: 'replayed', run };
+  }
 }
 
-/** See `RunStore.findReplay`. */
-export async function findReplay(
-  pool: pg.Pool,
-  tenantId: string,
-  claim: IdempotencyClaim,
-  findRun: FindRun,
-): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {
-  const standing = await readStanding(pool, { tenantId, idempotency: claim, now: new Date() });
-  return answerKnown(claim, standing, findRun);
-}
-
-async function readStanding(pool: pg.Pool, input: Pick<AdmitInput, 'tenantId' | 'idempotency' | 'now'>): Promise<Standing> {
-  const result = await pool.query<Standing>({
-    name: 'admit-standing',
-    text: standingStatement,
-    values: [input.tenantId, input.idempotency?.key ?? null, budgetMonth(input.now), rateMinute(input.now)],
-  });
-  const standing = result.rows[0];
+function standingOf(standings: ReadonlyMap<string, Standing>, tenantId: string): Standing {
+  const standing = standings.get(tenantId);
   if (standing === undefined) throw new AppError('notFound', 'there is no such tenant');
   return standing;
 }
 
-async function answerKnown(
-  claim: IdempotencyClaim | null,
-  standing: Standing,
-  findRun: FindRun,
-): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {
-  if (standing.known_run_id === null || claim === null) return null;
-  if (standing.known_body_hash !== claim.bodyHash) return { kind: 'refused', code: 'idempotencyMismatch' };
-  const run = await findRun(standing.known_run_id);
-  // A run deleted this instant took its key along: the next round submits anew.
-  return run === null ? null : { kind: 'replayed', run };
+const uniqueViolation = '23505';
+
+/** Another replica was first with a key of the batch. */
+function isTakenKey(error: unknown): boolean {
+  const { code, constraint } = error as { code?: string; constraint?: string };
+  return code === uniqueViolation && constraint === 'idempotency_keys_pkey';
 }
 
-interface WrittenRun {
-  reserved: boolean;
-  waiting_for: 'quota' | null;
-  waiting_reason: string | null;
-  /** Waits, although its amount would fit beside what is used. */
-  fits: boolean;
+function partition<T>(all: readonly T[], isFirst: (one: T) => boolean): [T[], T[]] {
+  const first: T[] = [];
+  const second: T[] = [];
+  for (const one of all) (isFirst(one) ? first : second).push(one);
+  return [first, second];
 }
 
-/** null: another submission was first, with the key or with the last of the quota. */
-async function writeRun(pool: pg.Pool, input: AdmitInput, runId: string): Promise<WrittenRun | null> {
-  const amount = runAmount({ ...input.request, maxAttempts: input.maxAttempts });
-  try {
-    const result = await pool.query<WrittenRun>({
-      name: 'admit-run',
-      text: admitStatement,
-      values: [
-        input.tenantId,
-        input.idempotency?.key ?? null,
-        input.idempotency?.bodyHash ?? null,
-        runId,
-        input.onQuota !== 'reject',
-        input.image,
-        input.digest,
-        JSON.stringify(input.spec),
-        JSON.stringify(input.labels),
-        input.priority,
-        input.maxAttempts,
-        onNodeLost(input),
-        input.now,
-        budgetMonth(input.now),
-        rateMinute(input.now),
-        input.needs ?? [],
-        ...runColumns.map(({ dimension }) => amount[dimension]),
-      ],
-    });
-    return result.rows[0] ?? null;
-  } catch (error) {
-    // The key was written and the run was not: undone as a whole, because the key's foreign key names the run.
-    const { code, constraint } = error as { code?: string; constraint?: string };
-    if (code === foreignKeyViolation && constraint === 'idempotency_keys_run_id_fkey') return null;
-    throw error;
+function groupByTenant(batch: readonly Pending[]): Map<string, Pending[]> {
+  const groups = new Map<string, Pending[]>();
+  for (const one of batch) {
+    const group = groups.get(one.input.tenantId);
+    if (group === undefined) groups.set(one.input.tenantId, [one]);
+    else group.push(one);
   }
+  return groups;
 }
 
 interface LineOutcome {
@@ -196,9 +225,10 @@ interface LineOutcome {
   changed: string[];
 }
 
-async function admitLine(pool: pg.Pool, input: AdmitInput, runId: string, row: WrittenRun): Promise<LineOutcome> {
+/** `fits`: the run waits, although its amount would fit beside what is used. */
+async function admitLine(pool: pg.Pool, input: AdmitInput, runId: string, fits: boolean): Promise<LineOutcome> {
   if (input.onQuota === 'preempt') return preempt(pool, input.tenantId, runId, input.now);
-  if (!row.fits) return { admitted: [], stops: [], changed: [] };
+  if (!fits) return { admitted: [], stops: [], changed: [] };
   const admitted = await retryOnDeadlock(() =>
     inTransaction(pool, async (client) => {
       await lockTenants(client, [input.tenantId]);
@@ -208,20 +238,14 @@ async function admitLine(pool: pg.Pool, input: AdmitInput, runId: string, row: W
   return { admitted, stops: [], changed: [] };
 }
 
-function onNodeLost(input: AdmitInput): 'wait' | 'retry' {
-  const chosen = (input.spec as { onNodeLost?: unknown } | null)?.onNodeLost;
-  if (chosen === 'wait' || chosen === 'retry') return chosen;
-  return input.maxAttempts > 1 ? 'retry' : 'wait';
-}
-
-function newRunRow(input: AdmitInput, tenantName: string, runId: string, row: WrittenRun): RunRow {
+function newRunRow(input: AdmitInput, tenantName: string, runId: string, reason: string | null): RunRow {
   return {
     id: runId,
     tenantId: input.tenantId,
     tenantName,
     state: 'queued',
-    waitingFor: row.waiting_for,
-    waitingReason: row.waiting_reason,
+    waitingFor: reason === null ? null : 'quota',
+    waitingReason: reason,
     image: input.image,
     digest: input.digest,
     spec: input.spec,
