@@ -22,6 +22,7 @@ import { NodeLinks } from './fleet/node-links.js';
 import { NodeOrders } from './fleet/node-orders.js';
 import { controllers } from './http/controllers.js';
 import { KeyGuard } from './http/key.guard.js';
+import { KnownKeys } from './http/known-keys.js';
 import { OPEN_API_DOCUMENT } from './http/open-api.controller.js';
 import { openApiDocument } from './http/open-api.js';
 import { OpenStreams } from './http/open-streams.js';
@@ -87,6 +88,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       { provide: APP_PIPE, useClass: RequestValidationPipe },
       { provide: OPEN_API_DOCUMENT, useFactory: () => openApiDocument(controllers) },
       OpenStreams,
+      KnownKeys,
       // admission
       ResolveImage,
       PrepareRun,

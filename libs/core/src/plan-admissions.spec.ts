@@ -3,15 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { type AdmissionDecision, planAdmissions, type Submission } from './plan-admissions.js';
 import { addAmounts, amountOf, noAmount, type Quota, type QuotaAmount, quotaDimensions } from './quota.js';
 
-const amount = (max: number) => fc.array(fc.nat(max), { minLength: 8, maxLength: 8 }).map((n) => amountOf((d) => n[quotaDimensions.indexOf(d)] ?? 0));
+const amount = (max: number) =>
+  fc.array(fc.nat(max), { minLength: 8, maxLength: 8 }).map((n) => amountOf((d) => n[quotaDimensions.indexOf(d)] ?? 0));
 const submission = fc.record<Submission>({ amount: amount(4), onQuota: fc.constantFrom('queue', 'reject', 'preempt') });
 const submissions = fc.array(submission, { maxLength: 40 });
-const standing = fc.record({ limit: amount(30), queuedRuns: fc.nat(10), submissionsPerMinute: fc.nat(40), waiting: fc.nat(2) }).map(
-  ({ limit, queuedRuns, submissionsPerMinute, waiting }) => ({
+const standing = fc
+  .record({ limit: amount(30), queuedRuns: fc.nat(10), submissionsPerMinute: fc.nat(40), waiting: fc.nat(2) })
+  .map(({ limit, queuedRuns, submissionsPerMinute, waiting }) => ({
     quota: { ...limit, queuedRuns, submissionsPerMinute } as Quota,
     used: { ...noAmount, queuedRuns: Math.min(waiting, queuedRuns), submissionsPerMinute: 0 } as Quota,
-  }),
-);
+  }));
 
 /** What the tenant uses after the decisions. */
 function after(used: Quota, asked: readonly Submission[], decisions: readonly AdmissionDecision[]): Quota {

@@ -122,10 +122,10 @@ describe('the store under everything at once', () => {
       await fixture.store.tenants.update(tenant.id, { quota: { concurrentRuns: 5, monthlyCpuMs: 2 ** 50, logBytes: 2 ** 50 } });
     for (let round = 0; round < 500; round++) {
       await fixture.schedule();
-      const held = (await Promise.all(nodes.map((node) => fixture.store.runs.assignments(node.id)))).flat();
+      const held = (await Promise.all(nodes.map((node) => fixture.store.runs.leases(node.id)))).flat();
       if (held.length === 0) break;
       for (const node of nodes) {
-        const mine = await fixture.store.runs.assignments(node.id);
+        const mine = await fixture.store.runs.leases(node.id);
         const reports = mine.map(({ lease }) => reportOf(lease, exited()));
         await fixture.store.runs.applyReports(node.id, reports, new Date());
       }

@@ -267,6 +267,6 @@ describe('a lost node', () => {
     await fixture.store.nodes.markLost(later);
     await fixture.store.nodes.heartbeats([nodeId], later);
     expect(await fixture.store.runs.releaseLost(later, new Date())).toEqual({ changed: [], admitted: [] });
-    expect((await fixture.store.runs.assignments(nodeId)).map((a) => a.run.id)).toEqual([run.id]);
+    expect((await fixture.store.runs.leases(nodeId)).map(({ lease }) => lease.runId)).toEqual([run.id]);
   });
 });

@@ -110,6 +110,18 @@ export interface LeaseRow {
   epoch: number;
 }
 
+/** A run as its node needs it. `stop`: its cancellation was asked for. */
+export interface AssignmentRow {
+  nodeId: string;
+  lease: LeaseRow;
+  stop: boolean;
+  run: Pick<RunRow, 'id' | 'tenantId' | 'tenantName' | 'image' | 'digest' | 'spec' | 'createdAt'>;
+}
+export interface HeldLeaseRow {
+  lease: LeaseRow;
+  stop: boolean;
+}
+
 export abstract class TenantStore {
   /** Refuses a taken name with `conflict`. A dimension that is not named has no limit. */
   abstract create(input: {
@@ -244,6 +256,19 @@ export interface AttemptReport extends LeaseRow {
     | { kind: 'stopped' };
 }
 
+export interface NodeReports {
+  readonly nodeId: string;
+  readonly reports: readonly AttemptReport[];
+}
+export interface AppliedReports {
+  outcomes: { id: string; outcome: 'applied' | 'stale' }[];
+  changed: string[];
+  /** Runs that got their reservation by it; where several nodes were applied together, all of them are with the first. */
+  admitted: string[];
+  /** Leases that the node still acts on and must let go. */
+  stop: LeaseRow[];
+}
+
 export abstract class RunStore {
   /** Idempotency row, guarded quota update, run, event and outbox row, all or nothing. Calls that come together share their statements. */
   abstract admit(input: AdmitInput): Promise<AdmitOutcome>;
@@ -288,14 +313,14 @@ export abstract class RunStore {
     unplaced: { runId: string; reason: string }[],
     now: Date,
   ): Promise<{ nodeId: string; lease: LeaseRow }[]>;
-  /** What a node should hold: every run placed on it and not terminal, with its lease and whether it is to stop. */
-  abstract assignments(nodeId: string, only?: string[]): Promise<{ run: RunRow; lease: LeaseRow; stop: boolean }[]>;
+  /** Of these runs those that are placed on the node beside them and not terminal, with what the node needs to know of them. */
+  abstract assignments(wanted: readonly { readonly nodeId: string; readonly runIds: readonly string[] }[]): Promise<AssignmentRow[]>;
+  /** What a node should hold: every run placed on it and not terminal. */
+  abstract leases(nodeId: string): Promise<HeldLeaseRow[]>;
+  /** `applyReports` for several nodes in one transaction; an answer for each, in their order. */
+  abstract applyReportsOfNodes(nodes: readonly NodeReports[], now: Date): Promise<AppliedReports[]>;
   /** Applies facts in order; a stale epoch or a foreign node changes no row. Terminal facts settle quota once and admit the tenant's next runs, or return the run to queued when attempts remain. */
-  abstract applyReports(
-    nodeId: string,
-    reports: AttemptReport[],
-    now: Date,
-  ): Promise<{ outcomes: { id: string; outcome: 'applied' | 'stale' }[]; changed: string[]; admitted: string[]; stop: LeaseRow[] }>;
+  abstract applyReports(nodeId: string, reports: AttemptReport[], now: Date): Promise<AppliedReports>;
   /** Runs on nodes that are lost and silent since before `lostBefore` (or dead): `retry` with attempts left returns to queued, `wait` stays, unless the node is dead: then failed with nodeLost. */
   abstract releaseLost(lostBefore: Date, now: Date): Promise<{ changed: string[]; admitted: string[] }>;
 

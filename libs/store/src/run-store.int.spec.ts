@@ -128,7 +128,16 @@ describe("a run's life", () => {
     expect(placed).toEqual({ nodeId: node.id, lease: { runId: run.id, attempt: 1, epoch: 1 } });
     if (placed === undefined) return;
     expect((await fixture.store.nodes.find(node.id))?.reserved).toEqual({ cpuMillis: 100, memoryBytes: 64 * MiB, diskBytes: 0, runs: 1 });
-    expect(await fixture.store.runs.assignments(node.id)).toMatchObject([{ lease: placed.lease, stop: false, run: { state: 'placed' } }]);
+    expect(await fixture.store.runs.leases(node.id)).toEqual([{ lease: placed.lease, stop: false }]);
+    const other = await fixture.node();
+    const asked = [
+      { nodeId: other.id, runIds: [run.id] },
+      { nodeId: node.id, runIds: ['run_x', run.id] },
+    ];
+    const { id, tenantId, tenantName, image, digest: pinned, spec, createdAt } = run;
+    expect(await fixture.store.runs.assignments(asked)).toEqual([
+      { nodeId: node.id, lease: placed.lease, stop: false, run: { id, tenantId, tenantName, image, digest: pinned, spec, createdAt } },
+    ]);
 
     const startedAt = new Date('2026-01-01T00:00:00Z');
     const applied = await fixture.store.runs.applyReports(
@@ -156,7 +165,7 @@ describe("a run's life", () => {
     expect(events.map((event) => event.type)).toEqual(['created', 'admitted', 'placed', 'preparing', 'running', 'failed']);
     expect((await fixture.store.nodes.find(node.id))?.reserved).toEqual({ cpuMillis: 0, memoryBytes: 0, diskBytes: 0, runs: 0 });
     expect((await fixture.store.tenants.find(tenant.id))?.used.concurrentRuns).toBe(0);
-    expect(await fixture.store.runs.assignments(node.id)).toEqual([]);
+    expect(await fixture.store.runs.leases(node.id)).toEqual([]);
   });
 
   it('settles quota once, however often the end is reported, and never leaves a terminal state', async () => {
@@ -249,7 +258,7 @@ describe("a run's life", () => {
         stop: { nodeId: node.id, lease: leases.get(run.id)?.lease },
       });
     }
-    expect((await fixture.store.runs.assignments(node.id, [stopped.id])).map((a) => a.stop)).toEqual([true]);
+    expect((await fixture.store.runs.assignments([{ nodeId: node.id, runIds: [stopped.id] }])).map((a) => a.stop)).toEqual([true]);
     const lease = (id: string) => leases.get(id)?.lease ?? { runId: id, attempt: 0, epoch: 0 };
     await fixture.report(node.id, lease(stopped.id), exited({ exitCode: null, signal: 15, stoppedBy: 'request' }));
     await fixture.report(node.id, lease(finished.id), exited());

@@ -5,9 +5,13 @@ import { inTransaction, retryOnDeadlock } from './pool.js';
 import {
   type AdmitInput,
   type AdmitOutcome,
+  type AppliedReports,
+  type AssignmentRow,
   type AttemptReport,
+  type HeldLeaseRow,
   type IdempotencyClaim,
   type LeaseRow,
+  type NodeReports,
   type RunEventRow,
   type RunRow,
   RunStore,
@@ -16,6 +20,7 @@ import { runEventRow, runRelations, runRow } from './rows.js';
 import { Admissions } from './sql/admit.js';
 import { admitWaiting, lockTenants } from './sql/admit-waiting.js';
 import { applyReports } from './sql/apply-reports.js';
+import { assignments, leases } from './sql/assignments.js';
 import { cancel } from './sql/cancel.js';
 import { deleteRun } from './sql/delete-run.js';
 import { commitPlacements, type PlacementView, placementView } from './sql/place.js';
@@ -111,22 +116,22 @@ export class PrismaRunStore extends RunStore {
     return commitPlacements(this.pool, placements, unplaced, now);
   }
 
-  override async assignments(nodeId: string, only?: string[]): Promise<{ run: RunRow; lease: LeaseRow; stop: boolean }[]> {
-    const where: Prisma.RunWhereInput = only === undefined ? { nodeId } : { nodeId, id: { in: only } };
-    const runs = await this.prisma.run.findMany({ where, orderBy: { id: 'asc' }, ...withRelations });
-    return runs.map((run) => ({
-      run: runRow(run),
-      lease: { runId: run.id, attempt: run.attempt, epoch: run.epoch },
-      stop: run.cancelRequested,
-    }));
+  override assignments(wanted: readonly { readonly nodeId: string; readonly runIds: readonly string[] }[]): Promise<AssignmentRow[]> {
+    return assignments(this.pool, wanted);
   }
 
-  override applyReports(
-    nodeId: string,
-    reports: AttemptReport[],
-    now: Date,
-  ): Promise<{ outcomes: { id: string; outcome: 'applied' | 'stale' }[]; changed: string[]; admitted: string[]; stop: LeaseRow[] }> {
-    return applyReports(this.pool, nodeId, reports, now);
+  override leases(nodeId: string): Promise<HeldLeaseRow[]> {
+    return leases(this.pool, nodeId);
+  }
+
+  override async applyReports(nodeId: string, reports: AttemptReport[], now: Date): Promise<AppliedReports> {
+    const [applied] = await this.applyReportsOfNodes([{ nodeId, reports }], now);
+    if (applied === undefined) throw new Error('no answer to the reports');
+    return applied;
+  }
+
+  override applyReportsOfNodes(nodes: readonly NodeReports[], now: Date): Promise<AppliedReports[]> {
+    return applyReports(this.pool, nodes, now);
   }
 
   override releaseLost(lostBefore: Date, now: Date): Promise<{ changed: string[]; admitted: string[] }> {

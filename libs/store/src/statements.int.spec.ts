@@ -22,7 +22,7 @@ async function statements(work: () => Promise<unknown>): Promise<number> {
 }
 
 describe('statements', () => {
-  it('are two for an admission, six for placing a batch and five for ending it, whatever its size', async () => {
+  it('are two for an admission, two for placing a batch and five for ending it, whatever its size', async () => {
     const tenant = await fixture.tenant();
     const node = await fixture.node(100_000, 2 ** 40);
     for (const size of [1, 20]) {
@@ -36,7 +36,7 @@ describe('statements', () => {
         leases = await fixture.schedule();
       });
       expect(leases.size).toBe(size);
-      expect(placed).toBe(6);
+      expect(placed).toBe(2);
 
       const reports = [...leases.values()].flatMap(({ lease }) => [
         reportOf(lease, { kind: 'preparing' }),
@@ -45,6 +45,16 @@ describe('statements', () => {
       ]);
       expect(await statements(() => fixture.store.runs.applyReports(node.id, reports, new Date()))).toBe(5);
     }
+  });
+
+  it('are two for all that is submitted together, by however many tenants', async () => {
+    const tenants = await Promise.all(Array.from({ length: 20 }, () => fixture.tenant()));
+    const submissions = tenants.flatMap((tenant) => [0, 1, 2].map((i) => ({ tenant, key: `${i}` })));
+    const count = await statements(() =>
+      Promise.all(submissions.map(({ tenant, key }) => fixture.created(tenant, { idempotency: { key, bodyHash: 'h' } }))),
+    );
+    expect(count).toBe(2);
+    for (const { id } of tenants) expect((await fixture.store.tenants.find(id))?.used.concurrentRuns).toBe(3);
   });
 
   it('is one to read a run with its attempts, and one to answer who holds a key', async () => {

@@ -11,6 +11,8 @@ export interface AdmittedRun {
   readonly run: RunRow;
   /** The idempotency key had been used with the same body: this is the run of then. */
   readonly replayed: boolean;
+  /** Of this minute, the run's own included; null for a replay, which counts for none. */
+  readonly submissions: { readonly limit: number; readonly used: number } | null;
 }
 
 /** Accepts a run for a tenant, or refuses it. When it returns, the run is committed; the rest of its way needs no client. */
@@ -60,7 +62,8 @@ export class AdmitRun {
     });
     if (outcome.kind === 'refused') throw refusal(outcome);
     if (outcome.kind === 'created') this.announce.execute({ ...outcome, changed: [outcome.run.id, ...outcome.changed] });
-    return { run: outcome.run, replayed: outcome.kind === 'replayed' };
+    const submissions = outcome.kind === 'created' ? outcome.submissions : null;
+    return { run: outcome.run, replayed: outcome.kind === 'replayed', submissions };
   }
 }
 

@@ -5,6 +5,8 @@ import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config.js';
 import { SingleFlight } from '../single-flight.js';
 
+const runnableMax = 10_000;
+
 /** An image's manifest and configuration for this service's platform, and what led there: an index, or the manifest itself. */
 export interface DescribedImage extends PlatformImage {
   readonly digest: string;
@@ -18,6 +20,8 @@ export class ResolveImage {
   private readonly anonymous: RegistryClient;
   /** Resolutions under way, by tenant and image. */
   private readonly flights = new Map<string, SingleFlight<string>>();
+  /** Digests, each within its repository, that were found to have an image for the platform; the oldest first. */
+  private readonly runnable = new Set<string>();
 
   constructor(@Inject(CONFIG) private readonly config: Config) {
     this.anonymous = this.client();
@@ -80,11 +84,22 @@ export class ResolveImage {
     }
   }
 
+  /** What a tag names is asked each time; what is behind a digest never changes, and is asked once. */
   private async resolve(reference: ImageReference): Promise<string> {
     const client = this.clientFor(reference);
     const signal = AbortSignal.timeout(this.config.registry.timeoutMs);
-    const { digest } = await client.resolve(reference, { platform: this.config.platform, signal });
+    const { digest } = await client.fetchManifest(reference, { signal });
+    const content = `${reference.registry}/${reference.repository}@${digest}`;
+    if (this.runnable.has(content)) return digest;
+    await client.resolve({ ...reference, digest }, { platform: this.config.platform, signal });
+    if (this.runnable.size >= runnableMax) this.forgetOldest();
+    this.runnable.add(content);
     return digest;
+  }
+
+  private forgetOldest(): void {
+    const { value } = this.runnable.values().next();
+    if (value !== undefined) this.runnable.delete(value);
   }
 
   /** A client whose token opens the one repository, for about as long as a look may take. */

@@ -149,9 +149,12 @@ export class ControlLink implements NodeLink {
     const { runIds, holds } = this.wanted;
     this.wanted = null;
     try {
-      const orders = await this.context.orders.of(this.nodeId, holds === null ? [...runIds] : undefined);
+      // Of all that the node should hold, what it was given on this connection needs no telling again.
+      const held = holds === null ? null : await this.context.orders.held(this.nodeId);
+      const untold = held?.filter(({ lease, stop }) => stop || !this.sent.has(leaseKey(lease))).map(({ lease }) => lease.runId) ?? [];
+      const orders = await this.context.orders.of(this.nodeId, [...new Set([...runIds, ...untold])]);
       this.send(orders);
-      if (holds !== null) this.stopStrays(holds, orders);
+      if (holds !== null && held !== null) this.stopStrays(holds, [...held, ...orders]);
     } catch (error) {
       // The next heartbeat brings the next look.
       this.context.logger.warn({ nodeId: this.nodeId, err: error }, 'orders not read');
@@ -184,8 +187,8 @@ export class ControlLink implements NodeLink {
     flush();
   }
 
-  private stopStrays(holds: readonly Lease[], orders: readonly NodeOrder[]): void {
-    const given = new Set(orders.map(({ lease }) => leaseKey(lease)));
+  private stopStrays(holds: readonly Lease[], due: readonly { readonly lease: LeaseRow }[]): void {
+    const given = new Set(due.map(({ lease }) => leaseKey(lease)));
     const strays = holds.filter((lease) => !given.has(leaseKey(lease)) && !this.ended.has(leaseKey(lease)));
     this.stopSuperseded(strays);
     // What neither the node names nor the store gives needs no remembering.

@@ -15,6 +15,7 @@ import { CreateKey } from '../admission/create-key.js';
 import { UpdateTenant } from '../admission/update-tenant.js';
 import { CONFIG, type Config } from '../config.js';
 import { Api } from './api.js';
+import { KnownKeys } from './known-keys.js';
 import { renderKey, renderTenant } from './render.js';
 import { IdPipe, notFound } from './validation.js';
 
@@ -26,6 +27,7 @@ export class AdminTenantsController {
     @Inject(ApiKeyStore) private readonly apiKeys: ApiKeyStore,
     private readonly updateTenant: UpdateTenant,
     private readonly createKey: CreateKey,
+    private readonly knownKeys: KnownKeys,
   ) {}
 
   @Post()
@@ -79,6 +81,7 @@ export class AdminTenantsController {
       ...(request.runLimits === undefined ? {} : { runLimits: defined(request.runLimits) }),
     });
     if (row === null) throw notFound('ten');
+    this.knownKeys.changed(id);
     return renderTenant(row);
   }
 
@@ -111,6 +114,7 @@ export class AdminTenantsController {
   @Api({ summary: 'Revoke an API key, open streams included', key: 'admin', status: 204, problems: ['notFound'] })
   async revokeKey(@Param('id', new IdPipe('ten')) id: string, @Param('keyId', new IdPipe('key')) keyId: string): Promise<void> {
     if (!(await this.apiKeys.revoke(id, keyId))) throw notFound('key');
+    this.knownKeys.changed(id);
   }
 }
 

@@ -1,10 +1,10 @@
 import { AppError, hashSecret, isSecret } from '@berth/core';
-import { ApiKeyStore } from '@berth/store';
-import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { API_DESCRIPTION, type ApiDescription } from './api.js';
 import { bearer } from './bearer.js';
 import type { AuthenticatedRequest, Caller } from './caller.js';
+import { KnownKeys } from './known-keys.js';
 
 const unauthorized = () =>
   new AppError('unauthorized', 'send a key that is known, not expired and not revoked as "Authorization: Bearer berth_..."');
@@ -14,7 +14,7 @@ const unauthorized = () =>
 export class KeyGuard implements CanActivate {
   constructor(
     private readonly reflector: Reflector,
-    @Inject(ApiKeyStore) private readonly apiKeys: ApiKeyStore,
+    private readonly knownKeys: KnownKeys,
   ) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
@@ -33,7 +33,7 @@ export class KeyGuard implements CanActivate {
     const secret = bearer(authorization);
     if (secret === null || !isSecret('berth', secret)) throw unauthorized();
     const keyHash = hashSecret(secret);
-    const found = await this.apiKeys.authenticate(keyHash, new Date());
+    const found = await this.knownKeys.authenticate(keyHash);
     if (found === null) throw unauthorized();
     if (found.key.tenantId === null) return { kind: 'admin', keyHash, key: found.key };
     if (found.tenant === null) throw unauthorized();

@@ -57,7 +57,9 @@ export class RunsController {
     // Before the admission, so that a refusal has them too.
     reply.headers(rateLimitHeaders(limit, used, Date.now()));
     const admitted = await this.admitRun.execute(tenant, request, parseIdempotencyKey(key));
-    if (!admitted.replayed) reply.headers(rateLimitHeaders(limit, used + 1, Date.now()));
+    if (admitted.submissions !== null) {
+      reply.headers(rateLimitHeaders(admitted.submissions.limit, admitted.submissions.used, Date.now()));
+    }
     reply.header('location', `/v1/runs/${admitted.run.id}`);
     if (admitted.replayed) reply.header('idempotency-replayed', 'true');
     return renderRun(admitted.run);

@@ -1,6 +1,6 @@
-import type { TenantRow } from '@berth/store';
+import { type TenantRow, TenantStore } from '@berth/store';
 import { type Fairness, fairness, type Tenant, tenant } from '@berth/wire';
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, Inject } from '@nestjs/common';
 import { ReadFairness } from '../scheduler/read-fairness.js';
 import { Api } from './api.js';
 import { CallingTenant } from './caller.js';
@@ -8,7 +8,10 @@ import { renderTenant } from './render.js';
 
 @Controller('v1')
 export class TenantController {
-  constructor(private readonly readFairness: ReadFairness) {}
+  constructor(
+    private readonly readFairness: ReadFairness,
+    @Inject(TenantStore) private readonly tenants: TenantStore,
+  ) {}
 
   @Get('fairness')
   @Api({
@@ -23,7 +26,8 @@ export class TenantController {
 
   @Get('tenant')
   @Api({ summary: 'The calling tenant: its quota and what it has reserved', key: 'tenant', status: 200, answer: tenant })
-  get(@CallingTenant() caller: TenantRow): Tenant {
-    return renderTenant(caller);
+  async get(@CallingTenant() caller: TenantRow): Promise<Tenant> {
+    // The caller's own row may be of a moment ago; what is used is asked for to be told as it is.
+    return renderTenant((await this.tenants.find(caller.id)) ?? caller);
   }
 }

@@ -10,7 +10,9 @@ export type Signal =
   /** Whoever has this node's connection: tell it what the store has for these runs. */
   | { readonly kind: 'look'; readonly nodeId: string; readonly runIds: readonly string[] }
   /** The node is connected to the sender now. */
-  | { readonly kind: 'linkOpened'; readonly nodeId: string };
+  | { readonly kind: 'linkOpened'; readonly nodeId: string }
+  /** The tenant's policy, or who may speak for it, is not what it was. */
+  | { readonly kind: 'tenantChanged'; readonly tenantId: string };
 
 type Kind = Signal['kind'];
 type Handler<K extends Kind> = (signal: Extract<Signal, { kind: K }>) => void;
@@ -47,7 +49,7 @@ export class Signals {
 
   send(signal: Signal): void {
     if (signal.kind === 'runsChanged') this.gather(signal.runIds);
-    else if (signal.kind === 'linkOpened') this.publish(signal);
+    else if (signal.kind !== 'look') this.publish(signal);
     else for (const runIds of batches(signal.runIds)) this.publish({ ...signal, runIds });
   }
 

@@ -7,14 +7,20 @@ import { Metrics } from '../metrics/metrics.js';
 const outboxBatch = 500;
 /** Wake-ups that come together share one pass of the scheduler, so taking many at a time costs no more than taking one. */
 const concurrency = 32;
+/** What this replica has not placed by then, any replica may. */
+const publishAfterMs = 50;
+
+type Place = () => Promise<ReadonlySet<string>>;
 
 /**
- * Hints that the scheduler should look: one through the queue for each run that gets its reservation, and one to ourselves for room that came free.
- * A hint may get lost, come late or twice; the outbox and the sweeper see to what it stood for. So none of this ever fails its caller.
+ * Hints that the scheduler should look: to ourselves for each run that gets its reservation and for room that came free, and through the queue for each
+ * run that we did not place at once. A hint may get lost, come late or twice; the outbox and the sweeper see to what it stood for. So none of this ever fails its caller.
  */
 @Injectable()
 export class WakeUps {
-  private place: (() => Promise<void>) | null = null;
+  private place: Place | null = null;
+  private unpublished = new Set<string>();
+  private publishing: NodeJS.Timeout | null = null;
   private consumer: Consumer | null = null;
 
   constructor(
@@ -25,7 +31,7 @@ export class WakeUps {
   ) {}
 
   /** From now on each wake-up, from whichever replica, calls `place` on one of the replicas. */
-  async start(place: () => Promise<void>): Promise<void> {
+  async start(place: Place): Promise<void> {
     if (this.queue === null) return;
     this.place = place;
     const handle = async (): Promise<void> => {
@@ -37,12 +43,24 @@ export class WakeUps {
 
   /** Runs have their reservation, newly, and await their first placement. After the commit. */
   admitted(runIds: readonly string[]): void {
-    if (runIds.length > 0) void this.publish(runIds.map((runId) => ({ runId, attempt: 1 })));
+    if (this.queue === null || runIds.length === 0) return;
+    for (const runId of runIds) this.unpublished.add(runId);
+    this.publishing ??= setTimeout(() => void this.publishRest(), publishAfterMs);
+    this.look();
   }
 
   /** Room came free on a node, or a run came back for another attempt. After the commit. */
   capacityFreed(): void {
-    this.place?.().catch((error: unknown) => this.logger.warn({ err: error }, 'placing'));
+    this.look();
+  }
+
+  private look(): void {
+    this.place?.().then(
+      (placed) => {
+        for (const runId of placed) this.unpublished.delete(runId);
+      },
+      (error: unknown) => this.logger.warn({ err: error }, 'placing'),
+    );
   }
 
   /** Publishes what the outbox still holds, and empties it; returns how much that was. */
@@ -67,7 +85,16 @@ export class WakeUps {
   /** Takes no more wake-ups, and resolves when none is being handled. */
   async stop(): Promise<void> {
     this.place = null;
+    await this.publishRest();
     await this.consumer?.close();
+  }
+
+  private async publishRest(): Promise<void> {
+    if (this.publishing !== null) clearTimeout(this.publishing);
+    this.publishing = null;
+    const rest = [...this.unpublished].map((runId) => ({ runId, attempt: 1 }));
+    this.unpublished = new Set();
+    if (rest.length > 0) await this.publish(rest);
   }
 
   private async publish(runs: readonly WakeUp[]): Promise<boolean> {

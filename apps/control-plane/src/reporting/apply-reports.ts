@@ -1,6 +1,7 @@
-import { type AttemptReport, type LeaseRow, RunStore } from '@berth/store';
+import { type AppliedReports as AppliedByStore, type AttemptReport, type LeaseRow, type NodeReports, RunStore } from '@berth/store';
 import type { ExitRecord, Report } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
+import { Gathering } from '../gathering.js';
 import { Metrics } from '../metrics/metrics.js';
 import { WakeUps } from '../queue/wake-ups.js';
 import { RunChanges } from './run-changes.js';
@@ -15,20 +16,21 @@ export interface AppliedReports {
 /** Takes in what a node reports about its attempts. A report that comes twice is applied once. */
 @Injectable()
 export class ApplyReports {
+  private readonly writes: Gathering<NodeReports, AppliedByStore>;
+
   constructor(
-    @Inject(RunStore) private readonly runs: RunStore,
+    @Inject(RunStore) runs: RunStore,
     private readonly changes: RunChanges,
     private readonly wakeUps: WakeUps,
     private readonly metrics: Metrics,
-  ) {}
+  ) {
+    this.writes = new Gathering((nodes) => runs.applyReportsOfNodes(nodes, new Date()));
+  }
 
   async execute(nodeId: string, reports: readonly Report[]): Promise<AppliedReports> {
     const now = new Date();
-    const { outcomes, changed, admitted, stop } = await this.runs.applyReports(
-      nodeId,
-      reports.map((report) => attemptReport(report, now)),
-      now,
-    );
+    const facts = reports.map((report) => attemptReport(report, now));
+    const { outcomes, changed, admitted, stop } = await this.writes.run({ nodeId, reports: facts });
     this.changes.announce([...changed, ...admitted]);
     this.wakeUps.admitted(admitted);
     // An ended attempt leaves room, and a retry may want it.

@@ -7,7 +7,9 @@ import { Metrics } from '../metrics/metrics.js';
 import { SingleFlight } from '../single-flight.js';
 import { FairShares } from './fair-shares.js';
 
-const batchSize = 200;
+const batchSize = 400;
+/** So often in a row another replica may have taken all that this one decided; the sweeper looks again later. */
+const overtakenMax = 5;
 
 /**
  * Puts queued runs onto nodes: the batch that fairness puts first, whichever run someone was woken for. One pass at a time on this replica; passes
@@ -16,6 +18,8 @@ const batchSize = 200;
 @Injectable()
 export class PlaceRuns {
   private readonly flight = new SingleFlight(() => this.pass());
+  /** Passes in a row of which nothing held. */
+  private overtaken = 0;
 
   constructor(
     @Inject(RunStore) private readonly runs: RunStore,
@@ -25,8 +29,8 @@ export class PlaceRuns {
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
-  /** Resolves after a pass that began after the call. */
-  execute(): Promise<void> {
+  /** Resolves after a pass that began after the call, with the runs that it placed. */
+  execute(): Promise<ReadonlySet<string>> {
     return this.flight.run();
   }
 
@@ -35,26 +39,29 @@ export class PlaceRuns {
     return this.flight.settled();
   }
 
-  private async pass(): Promise<void> {
-    for (;;) {
-      const now = new Date();
-      const view = await this.runs.placementView(batchSize);
-      const decayed = this.shares.observe(view, performance.now());
-      if (view.runs.length === 0) return;
-      const runs = nextRuns(view, decayed, batchSize, now);
-      const decision = place(view.fleet, runs, this.config.placement);
-      const placed = await this.runs.commitPlacements([...decision.placements], [...decision.unplaced], now);
-      this.metrics.placements.inc({ outcome: 'placed' }, placed.length);
-      this.metrics.placements.inc({ outcome: 'noRoom' }, decision.unplaced.length);
-      this.metrics.placements.inc({ outcome: 'overtaken' }, decision.placements.length - placed.length);
-      this.dispatch.execute(placed);
-      const placedIds = new Set(placed.map(({ lease }) => lease.runId));
-      this.shares.placed(
-        view.fleet,
-        runs.filter(({ runId }) => placedIds.has(runId)),
-      );
-      const isWhole = !view.isPartial && view.runs.filter(({ fits }) => fits).length <= batchSize;
-      if (isWhole || placed.length === 0) return;
-    }
+  /** One batch; what it leaves is for the next pass, so that whoever waits for one never waits for a whole backlog. */
+  private async pass(): Promise<ReadonlySet<string>> {
+    const now = new Date();
+    const view = await this.runs.placementView(batchSize);
+    const decayed = this.shares.observe(view, performance.now());
+    if (view.runs.length === 0) return new Set();
+    const runs = nextRuns(view, decayed, batchSize, now);
+    const decision = place(view.fleet, runs, this.config.placement);
+    const placed = await this.runs.commitPlacements([...decision.placements], [...decision.unplaced], now);
+    this.metrics.placements.inc({ outcome: 'placed' }, placed.length);
+    this.metrics.placements.inc({ outcome: 'noRoom' }, decision.unplaced.length);
+    this.metrics.placements.inc({ outcome: 'overtaken' }, decision.placements.length - placed.length);
+    this.dispatch.execute(placed);
+    const placedIds = new Set(placed.map(({ lease }) => lease.runId));
+    this.shares.placed(
+      view.fleet,
+      runs.filter(({ runId }) => placedIds.has(runId)),
+    );
+    this.overtaken = decision.placements.length > 0 && placed.length === 0 ? this.overtaken + 1 : 0;
+    const isWhole = !view.isPartial && view.runs.filter(({ fits }) => fits).length <= batchSize;
+    const isOvertaken = this.overtaken > 0 && this.overtaken < overtakenMax;
+    // A look that fails is made up for by the sweeper.
+    if (isOvertaken || (!isWhole && placed.length > 0)) this.execute().catch(() => {});
+    return placedIds;
   }
 }

@@ -1,4 +1,12 @@
-import { type AdmissionDecision, amountOf, budgetMonth, describeShortage, type QuotaAmount, quotaDimensions, rateMinute } from '@berth/core';
+import {
+  type AdmissionDecision,
+  amountOf,
+  budgetMonth,
+  describeShortage,
+  type QuotaAmount,
+  quotaDimensions,
+  rateMinute,
+} from '@berth/core';
 import type pg from 'pg';
 import type { AdmitInput } from '../ports.js';
 import type { Standing } from './admission-standing.js';

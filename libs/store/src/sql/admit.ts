@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { AppError, idRandomBytes, newId, planAdmissions, quotaDimensions, type QuotaAmount, rateMinute, runAmount } from '@berth/core';
+import { AppError, idRandomBytes, newId, planAdmissions, type QuotaAmount, quotaDimensions, rateMinute, runAmount } from '@berth/core';
 import type pg from 'pg';
 import { inTransaction, isStatementError, retryOnDeadlock } from '../pool.js';
 import type { AdmitInput, AdmitOutcome, IdempotencyClaim, LeaseRow, RunRow } from '../ports.js';
@@ -156,9 +156,7 @@ export class Admissions {
   private again(members: readonly Pending[], rounds = 1): void {
     for (const one of members) one.rounds += rounds;
     if (members.every((one) => one.rounds < maxRounds)) void this.decide(members);
-    else
-      for (const one of members)
-        one.settle(Promise.reject(new AppError('unavailable', 'too many submissions at once; try again')));
+    else for (const one of members) one.settle(Promise.reject(new AppError('unavailable', 'too many submissions at once; try again')));
   }
 
   private async created(group: AdmissionGroup, index: number, { input, runId }: Pending, left: QuotaAmount): Promise<AdmitOutcome> {

@@ -1,48 +1,53 @@
 import { type RunFact, transition } from '@berth/core';
 import type pg from 'pg';
 import { inTransaction, retryOnDeadlock } from '../pool.js';
-import type { AttemptReport, LeaseRow } from '../ports.js';
+import type { AppliedReports, AttemptReport, LeaseRow, NodeReports } from '../ports.js';
 import { type LockedRun, lockRuns, RunChange, writeChanges } from './run-changes.js';
 
 /*
- * A node's reports, applied together. A report counts only if its node, attempt and epoch are the run's current ones (I3). One about an attempt that
+ * The reports of one node or several, applied together. A report counts only if its node, attempt and epoch are the run's current ones (I3). One about an attempt that
  * the same node has ended is a repetition and is acknowledged as such; one about an attempt that was given up is stale, and so is everything else.
  */
 
-interface AppliedReports {
-  outcomes: { id: string; outcome: 'applied' | 'stale' }[];
-  changed: string[];
-  admitted: string[];
-  /** Leases that the node still acts on and must let go. */
-  stop: LeaseRow[];
+/** See `RunStore.applyReportsOfNodes`. */
+export async function applyReports(pool: pg.Pool, nodes: readonly NodeReports[], now: Date): Promise<AppliedReports[]> {
+  if (nodes.every(({ reports }) => reports.length === 0)) {
+    return nodes.map(() => ({ outcomes: [], changed: [], admitted: [], stop: [] }));
+  }
+  return retryOnDeadlock(() => inTransaction(pool, (client) => applyInTransaction(client, nodes, now)));
 }
 
-export function applyReports(pool: pg.Pool, nodeId: string, reports: AttemptReport[], now: Date): Promise<AppliedReports> {
-  if (reports.length === 0) return Promise.resolve({ outcomes: [], changed: [], admitted: [], stop: [] });
-  return retryOnDeadlock(() => inTransaction(pool, (client) => applyInTransaction(client, nodeId, reports, now)));
-}
-
-async function applyInTransaction(client: pg.PoolClient, nodeId: string, reports: AttemptReport[], now: Date): Promise<AppliedReports> {
-  const runIds = [...new Set(reports.map((report) => report.runId))];
+async function applyInTransaction(client: pg.PoolClient, nodes: readonly NodeReports[], now: Date): Promise<AppliedReports[]> {
+  const runIds = [...new Set(nodes.flatMap(({ reports }) => reports.map((report) => report.runId)))];
   const runs = await lockRuns(client, 'r.id = ANY($1) ORDER BY r.id FOR NO KEY UPDATE', [runIds]);
   const changes = new Map(runs.map((run) => [run.id, new RunChange(run)]));
 
-  const dubious: AttemptReport[] = [];
-  for (const report of reports) {
-    const change = changes.get(report.runId);
-    if (change === undefined || !holds(change.before, nodeId, report)) dubious.push(report);
-    else applyReport(change, report);
-  }
-  const ended = await endedByNode(client, nodeId, dubious);
-  const admitted = await writeChanges(client, [...changes.values()], now);
+  const dubious = nodes.map(({ nodeId, reports }) =>
+    reports.filter((report) => {
+      const change = changes.get(report.runId);
+      if (change === undefined || !holds(change.before, nodeId, report)) return true;
+      applyReport(change, report);
+      return false;
+    }),
+  );
+  const ended = await endedByNodes(
+    client,
+    nodes.map(({ nodeId }, i) => ({ nodeId, leases: dubious[i] ?? [] })),
+  );
+  const touched = [...changes.values()].filter((change) => change.events.length > 0);
+  const left = new Set(touched.flatMap(({ attemptEnded, before }) => (attemptEnded && before.nodeId !== null ? [before.nodeId] : [])));
+  if (left.size > 1) await client.query('SELECT FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE', [[...left]]);
+  const admitted = await writeChanges(client, touched, now);
 
-  const stale = new Set(dubious.filter((report) => !ended.has(leaseKey(report))));
-  return {
-    outcomes: reports.map((report) => ({ id: report.id, outcome: stale.has(report) ? 'stale' : 'applied' })),
-    changed: [...changes.values()].filter((change) => change.events.length > 0).map((change) => change.before.id),
-    admitted,
-    stop: leasesToStop(stale),
-  };
+  return nodes.map(({ nodeId, reports }, i) => {
+    const stale = new Set((dubious[i] ?? []).filter((report) => !ended.has(`${nodeId} ${leaseKey(report)}`)));
+    return {
+      outcomes: reports.map((report) => ({ id: report.id, outcome: stale.has(report) ? 'stale' : 'applied' })),
+      changed: touched.filter(({ before }) => before.nodeId === nodeId).map(({ before }) => before.id),
+      admitted: i === 0 ? admitted : [],
+      stop: leasesToStop(stale),
+    };
+  });
 }
 
 function holds(run: LockedRun, nodeId: string, lease: LeaseRow): boolean {
@@ -84,17 +89,21 @@ function storable(message: string): string {
   return message.slice(0, longestMessage).replace(/[\0\p{Cs}]/gu, '\uFFFD');
 }
 
-/** Keys of those leases whose attempts this node itself has ended. */
-async function endedByNode(client: pg.PoolClient, nodeId: string, leases: readonly LeaseRow[]): Promise<Set<string>> {
-  if (leases.length === 0) return new Set();
-  const { rows } = await client.query<{ run_id: string; number: number; epoch: number }>(
-    `SELECT a.run_id, a.number, a.epoch
-     FROM jsonb_to_recordset($1) AS l("runId" text, attempt int, epoch int)
-     JOIN attempts a ON a.run_id = l."runId" AND a.number = l.attempt AND a.epoch = l.epoch
-     WHERE a.node_id = $2 AND a.finished_at IS NOT NULL AND NOT a.abandoned`,
-    [JSON.stringify(leases.map(({ runId, attempt, epoch }) => ({ runId, attempt, epoch }))), nodeId],
+/** Node and key of those leases whose attempts that node itself has ended. */
+async function endedByNodes(
+  client: pg.PoolClient,
+  nodes: readonly { readonly nodeId: string; readonly leases: readonly LeaseRow[] }[],
+): Promise<Set<string>> {
+  const asked = nodes.flatMap(({ nodeId, leases }) => leases.map(({ runId, attempt, epoch }) => ({ nodeId, runId, attempt, epoch })));
+  if (asked.length === 0) return new Set();
+  const { rows } = await client.query<{ node_id: string; run_id: string; number: number; epoch: number }>(
+    `SELECT a.node_id, a.run_id, a.number, a.epoch
+     FROM jsonb_to_recordset($1) AS l("nodeId" text, "runId" text, attempt int, epoch int)
+     JOIN attempts a ON a.run_id = l."runId" AND a.number = l.attempt AND a.epoch = l.epoch AND a.node_id = l."nodeId"
+     WHERE a.finished_at IS NOT NULL AND NOT a.abandoned`,
+    [JSON.stringify(asked)],
   );
-  return new Set(rows.map((row) => leaseKey({ runId: row.run_id, attempt: row.number, epoch: row.epoch })));
+  return new Set(rows.map((row) => `${row.node_id} ${leaseKey({ runId: row.run_id, attempt: row.number, epoch: row.epoch })}`));
 }
 
 function leasesToStop(stale: ReadonlySet<AttemptReport>): LeaseRow[] {

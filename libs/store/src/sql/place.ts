@@ -1,8 +1,7 @@
-import { type Fleet, type FleetNode, type NodeState, type Placement, type TenantStanding, transition } from '@berth/core';
+import type { Fleet, FleetNode, Placement, TenantStanding } from '@berth/core';
 import type pg from 'pg';
-import { inTransaction, retryOnDeadlock } from '../pool.js';
+import { retryOnDeadlock } from '../pool.js';
 import type { LeaseRow } from '../ports.js';
-import { type LockedRun, lockRuns } from './run-changes.js';
 
 export interface RunAwaitingNode {
   runId: string;
@@ -110,26 +109,49 @@ export async function placementView(pool: pg.Pool, limit: number): Promise<Place
   };
 }
 
+/*
+ * One statement. Runs that another replica is placing at this moment are left to it. The rooms are read as they are under lock, and of what is placed
+ * on a node it takes, in order, as much as there is room for.
+ */
 const placeStatement = `
-  WITH placement AS (SELECT * FROM jsonb_to_recordset($1) AS p("runId" text, "nodeId" text)),
-  run AS (
-    UPDATE runs SET state = 'placed', node_id = p."nodeId", epoch = epoch + 1, attempt = attempt + 1, waiting_for = NULL, waiting_reason = NULL
-    FROM placement p WHERE runs.id = p."runId"
-    RETURNING runs.id, runs.tenant_id, runs.node_id, runs.epoch, runs.attempt, runs.cpu_millis, runs.memory_bytes, runs.disk_bytes
+  WITH placement AS (
+    SELECT * FROM ROWS FROM (jsonb_to_recordset($1) AS ("runId" text, "nodeId" text)) WITH ORDINALITY AS p(run_id, node_id, place)
+  ), chosen AS (
+    SELECT r.id, r.cpu_millis, r.memory_bytes, r.disk_bytes FROM runs r
+    WHERE r.id IN (SELECT run_id FROM placement) AND r.state = 'queued' AND r.reserved AND r.attempt < r.max_attempts
+    ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED
+  ), room AS (
+    SELECT id, cpu_millis - reserved_cpu_millis AS cpu, memory_bytes - reserved_memory_bytes AS memory, disk_bytes - reserved_disk_bytes AS disk
+    FROM nodes WHERE state = 'ready' AND id IN (SELECT p.node_id FROM placement p JOIN chosen ON chosen.id = p.run_id)
+    ORDER BY id FOR NO KEY UPDATE
+  ), fitting AS (
+    SELECT line.id, line.node_id, line.cpu_millis, line.memory_bytes, line.disk_bytes
+    FROM (
+      SELECT chosen.*, p.node_id, sum(cpu_millis) OVER line AS cpu, sum(memory_bytes) OVER line AS memory, sum(disk_bytes) OVER line AS disk
+      FROM placement p JOIN chosen ON chosen.id = p.run_id
+      WINDOW line AS (PARTITION BY p.node_id ORDER BY p.place)
+    ) AS line JOIN room ON room.id = line.node_id
+    WHERE line.cpu <= room.cpu AND line.memory <= room.memory AND (line.disk = 0 OR line.disk <= room.disk)
   ), node AS (
     UPDATE nodes SET
       reserved_cpu_millis = reserved_cpu_millis + taken.cpu,
       reserved_memory_bytes = reserved_memory_bytes + taken.memory,
       reserved_disk_bytes = reserved_disk_bytes + taken.disk,
       reserved_runs = reserved_runs + taken.runs
-    FROM (SELECT node_id, count(*) AS runs, sum(cpu_millis) AS cpu, sum(memory_bytes) AS memory, sum(disk_bytes) AS disk FROM run GROUP BY node_id) AS taken
+    FROM (
+      SELECT node_id, count(*) AS runs, sum(cpu_millis) AS cpu, sum(memory_bytes) AS memory, sum(disk_bytes) AS disk FROM fitting GROUP BY node_id
+    ) AS taken
     WHERE nodes.id = taken.node_id
+  ), run AS (
+    UPDATE runs SET state = 'placed', node_id = fitting.node_id, epoch = epoch + 1, attempt = attempt + 1, waiting_for = NULL, waiting_reason = NULL
+    FROM fitting WHERE runs.id = fitting.id
+    RETURNING runs.id, runs.tenant_id, runs.node_id, runs.epoch, runs.attempt
   ), attempt AS (
     INSERT INTO attempts (run_id, number, epoch, node_id, placed_at) SELECT id, attempt, epoch, node_id, $2 FROM run
   ), event AS (
     INSERT INTO run_events (run_id, tenant_id, type, state, attempt, at) SELECT id, tenant_id, 'placed', 'placed', attempt, $2 FROM run ORDER BY id
   ), box AS (
-    DELETE FROM outbox USING placement p WHERE outbox.run_id = p."runId"
+    DELETE FROM outbox USING run WHERE outbox.run_id = run.id
   )
   SELECT id, node_id, epoch, attempt FROM run ORDER BY id`;
 
@@ -147,69 +169,26 @@ const waitStatement = `
   SELECT id, tenant_id, 'waiting', 'queued', waiting_reason, $2 FROM run ORDER BY id`;
 
 /** See `RunStore.commitPlacements`. */
-export function commitPlacements(
+export async function commitPlacements(
   pool: pg.Pool,
   placements: readonly Placement[],
   unplaced: readonly { runId: string; reason: string }[],
   now: Date,
 ): Promise<{ nodeId: string; lease: LeaseRow }[]> {
-  return retryOnDeadlock(() =>
-    inTransaction(pool, async (client) => {
-      const placed = placements.length === 0 ? [] : await commit(client, placements, now);
-      if (unplaced.length > 0) await client.query({ name: 'record-reasons', text: waitStatement, values: [JSON.stringify(unplaced), now] });
-      return placed;
-    }),
-  );
+  const [placed] = await Promise.all([
+    placements.length === 0 ? [] : retryOnDeadlock(() => commit(pool, placements, now)),
+    unplaced.length === 0
+      ? undefined
+      : retryOnDeadlock(() => pool.query({ name: 'record-reasons', text: waitStatement, values: [JSON.stringify(unplaced), now] })),
+  ]);
+  return placed;
 }
 
-async function commit(client: pg.PoolClient, placements: readonly Placement[], now: Date): Promise<{ nodeId: string; lease: LeaseRow }[]> {
-  // A run that another replica is placing at this moment is left to it.
-  const locked = await lockRuns(
-    client,
-    `r.id = ANY($1) AND r.state = 'queued' AND r.reserved ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED`,
-    [placements.map((placement) => placement.runId)],
-  );
-  if (locked.length === 0) return [];
-  const nodes = await lockRooms(client, placements);
-  const awaiting = new Map(locked.map((run) => [run.id, run]));
-  const standing = placements.filter((placement) => takesRoom(awaiting, nodes, placement));
-  if (standing.length === 0) return [];
-
-  const { rows } = await client.query<{ id: string; node_id: string; epoch: number; attempt: number }>({
+async function commit(pool: pg.Pool, placements: readonly Placement[], now: Date): Promise<{ nodeId: string; lease: LeaseRow }[]> {
+  const { rows } = await pool.query<{ id: string; node_id: string; epoch: number; attempt: number }>({
     name: 'commit-placements',
     text: placeStatement,
-    values: [JSON.stringify(standing.map(({ runId, nodeId }) => ({ runId, nodeId }))), now],
+    values: [JSON.stringify(placements.map(({ runId, nodeId }) => ({ runId, nodeId }))), now],
   });
   return rows.map((row) => ({ nodeId: row.node_id, lease: { runId: row.id, attempt: row.attempt, epoch: row.epoch } }));
-}
-
-interface Room {
-  state: NodeState;
-  cpu: number;
-  memory: number;
-  disk: number;
-}
-
-async function lockRooms(client: pg.PoolClient, placements: readonly Placement[]): Promise<Map<string, Room>> {
-  const { rows } = await client.query<Room & { id: string }>(
-    `SELECT id, state, cpu_millis - reserved_cpu_millis AS cpu, memory_bytes - reserved_memory_bytes AS memory,
-            disk_bytes - reserved_disk_bytes AS disk
-     FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE`,
-    [[...new Set(placements.map((placement) => placement.nodeId))]],
-  );
-  return new Map(rows.map(({ id, ...room }) => [id, room]));
-}
-
-/** Whether the placement still holds; then the run no longer awaits a node and its room is taken. */
-function takesRoom(awaiting: Map<string, LockedRun>, nodes: ReadonlyMap<string, Room>, placement: Placement): boolean {
-  const run = awaiting.get(placement.runId);
-  const room = nodes.get(placement.nodeId);
-  if (run === undefined || room === undefined || room.state !== 'ready') return false;
-  if (room.cpu < run.cpuMillis || room.memory < run.memoryBytes || room.disk < run.diskBytes) return false;
-  if (transition(run, { kind: 'placed' }).kind !== 'moved') return false;
-  awaiting.delete(run.id);
-  room.cpu -= run.cpuMillis;
-  room.memory -= run.memoryBytes;
-  room.disk -= run.diskBytes;
-  return true;
 }
