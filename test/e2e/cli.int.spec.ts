@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '@berth/testing';
 import type { Run } from '@berth/wire';
@@ -89,6 +90,32 @@ describe('berth', { timeout: 180_000 }, () => {
     const missing = await run(tenant.image.replace(/busybox.*/, 'none:latest'));
     expect(missing.code).toBe(125);
     expect(missing.stderr).toMatch(/^error: /);
+  });
+
+  it('shows images and what they share, and moves them through files', async () => {
+    const name = tenant.image.replace(/:latest$/, '');
+    const copy = name.replace('busybox', 'copy');
+    const file = join(test.home, 'image.tar');
+    const digest = (await berth('image', 'export', tenant.image, file)).text.trim();
+    expect(digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(await berth('image', 'import', file, `${copy}:v2`)).toMatchObject({ code: 0, text: `${copy}@${digest}\n` });
+    expect((await run('--entrypoint', '/bin/echo', `${copy}:v2`, 'from', 'a', 'file')).text).toBe('from a file\n');
+
+    const listed = (await berth('images', '--digests')).text.split('\n');
+    expect(listed[0]).toMatch(/^REPOSITORY +TAG +DIGEST +IMAGE ID +PUSHED +SIZE$/);
+    expect(listed.filter((line) => line.includes(digest)).map((line) => line.split(/ +/).slice(0, 2))).toEqual([
+      [name, 'latest'],
+      [copy, 'v2'],
+    ]);
+    const { images } = JSON.parse((await berth('df', '--json')).text) as { images: { sumOfImagesBytes: number; totalBytes: number } };
+    expect(images.sumOfImagesBytes).toBe(2 * images.totalBytes);
+    expect((await berth('df', '-v')).text).toMatch(/^TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE\nImages +2 /);
+    expect((await berth('history', tenant.image)).text).toMatch(/^LAYER +CREATED +CREATED BY +SIZE +COMMENT\n[0-9a-f]{12} /);
+
+    expect(await berth('image', 'rm', `${copy}:v2`)).toMatchObject({ code: 0, text: `Untagged: ${copy}:v2\nDeleted: ${copy}@${digest}\n` });
+    expect((await run(`${copy}:v2`)).code).toBe(125);
+    const refusal = await berth('image', 'import', '/etc/passwd', `${copy}:v3`);
+    expect([refusal.code, refusal.stderr]).toEqual([125, 'error: the archive is not as it should be: it is no tar file (layerRejected)\n']);
   });
 
   it('stops the run on Ctrl-C and shows what it still has to say', async () => {

@@ -1,12 +1,25 @@
 import { type Command, type Context, print } from './command.js';
 import { adminCommands, quota } from './commands/admin.js';
+import { archiveCommands } from './commands/image-archives.js';
 import { imageCommands } from './commands/images.js';
 import { runCommand } from './commands/run.js';
 import { inspect, logs, ps, rm, stop, wait } from './commands/runs.js';
 import { exitCodes, ProblemError, ServiceError, UsageError } from './failures.js';
 import { describeProblem } from './problem-text.js';
 
-export const commands: readonly Command[] = [runCommand, ps, logs, wait, stop, inspect, rm, quota, ...imageCommands, ...adminCommands];
+export const commands: readonly Command[] = [
+  runCommand,
+  ps,
+  logs,
+  wait,
+  stop,
+  inspect,
+  rm,
+  quota,
+  ...imageCommands,
+  ...archiveCommands,
+  ...adminCommands,
+];
 
 /** Runs one command line, without the program's own name, and answers the exit code. Refusals and mistakes are told on stderr. */
 export async function runCli(args: readonly string[], context: Context): Promise<number> {

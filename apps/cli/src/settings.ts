@@ -6,6 +6,8 @@ import { UsageError } from './failures.js';
 /** Where the service is, and with which key to speak to it. */
 export interface Settings {
   readonly url: string;
+  /** Where the embedded registry listens. Throws a UsageError that says how to tell. */
+  registry(): string;
   /** Throws a UsageError that says where to get one. */
   key(kind: KeyKind): string;
 }
@@ -13,6 +15,7 @@ export type KeyKind = 'tenant' | 'admin';
 
 interface KeysFile {
   readonly url: string;
+  readonly registry: string | undefined;
   readonly adminKey: string;
   readonly tenantKey: string;
 }
@@ -33,6 +36,12 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
   const { BERTH_URL: url, BERTH_API_KEY: key } = environment;
   return {
     url: url || keys()?.url || 'http://127.0.0.1:7070',
+    registry: () => {
+      const chosen = environment.BERTH_REGISTRY_URL || keys()?.registry;
+      if (!chosen || !URL.canParse(chosen))
+        throw new UsageError('no registry: set BERTH_REGISTRY_URL to where it listens, such as https://registry.example');
+      return chosen;
+    },
     key: (kind) => {
       const chosen = key || (kind === 'admin' ? keys()?.adminKey : keys()?.tenantKey);
       if (!chosen) throw new UsageError(`no API key: set BERTH_API_KEY, or start the service here, which writes ${path}`);
@@ -57,7 +66,7 @@ function readKeys(path: string): KeysFile | null {
   } catch {
     throw fault;
   }
-  const { url, adminKey, tenantKey } = (value ?? {}) as Record<string, unknown>;
+  const { url, registry, adminKey, tenantKey } = (value ?? {}) as Record<string, unknown>;
   if (typeof url !== 'string' || typeof adminKey !== 'string' || typeof tenantKey !== 'string') throw fault;
-  return { url, adminKey, tenantKey };
+  return { url, registry: typeof registry === 'string' ? registry : undefined, adminKey, tenantKey };
 }

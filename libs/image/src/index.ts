@@ -1,3 +1,5 @@
+export { type ExportOptions, exportImage } from './archive/export-archive.js';
+export { type ImportOptions, importImage } from './archive/import-archive.js';
 export { type BuildConfig, type BuiltImage, buildImage, type PushResult, pushImage } from './build/build-image.js';
 export { type BuiltLayer, buildLayer, type LayerEntry } from './build/build-layer.js';
 export { collectProgram } from './build/collect-program.js';
