@@ -421,3 +421,21 @@ bool json_i64(const struct json *node, int64_t *out)
 	*out = v;
 	return true;
 }
+
+bool json_equal(const struct json *a, const struct json *b)
+{
+	if (!a || !b)
+		return a == b;
+	if (a->type != b->type || a->count != b->count || a->boolean != b->boolean)
+		return false;
+	if (a->type == JSON_STRING || a->type == JSON_NUMBER)
+		return strcmp(a->string, b->string) == 0;
+	const struct json *other = b->child;
+	json_each(it, a) {
+		/* As many members on both sides, and no name twice: a match for each of one side's is one for all. */
+		if (!json_equal(it, a->type == JSON_OBJECT ? json_get(b, it->key) : other))
+			return false;
+		other = other ? other->next : NULL;
+	}
+	return true;
+}

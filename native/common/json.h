@@ -53,6 +53,9 @@ bool json_bool(const struct json *node, bool fallback);
 bool json_i64(const struct json *node, int64_t *out);
 bool json_u64(const struct json *node, uint64_t *out);
 
+/* Whether two values say the same; members in any order, numbers by their text. NULL is equal to NULL alone. */
+bool json_equal(const struct json *a, const struct json *b);
+
 #define json_each(it, parent) \
 	for (const struct json *it = (parent) ? (parent)->child : NULL; it; it = it->next)
 

@@ -40,6 +40,14 @@ static const struct option_def run_options[] = {
 	{ 0 },
 };
 
+static const struct option_def park_options[] = {
+	{ "bundle", 'b', OPTION_TEXT, AT(bundle), "DIR", "the OCI bundle; default: the working directory" },
+	{ "pid-file", 0, OPTION_TEXT, AT(pid_file), "FILE", "write the pid of the container's first process" },
+	{ "claim", 0, OPTION_COUNT, AT(claim), "FD", "a socket: P is written when it waits, C claims it, its end removes it" },
+	{ "bare", 0, OPTION_FLAG, AT(bare), NULL, "wait with namespaces and cgroup alone; limits, root and mounts come with the claim" },
+	{ 0 },
+};
+
 static const struct option_def exec_options[] = {
 	{ "process", 'p', OPTION_TEXT, AT(process_file), "FILE", "the process, as config.json has it" },
 	{ "console-socket", 0, OPTION_TEXT, AT(console_socket), "PATH", "send the terminal's master to this unix socket" },
@@ -127,6 +135,7 @@ static const struct option_def no_options[] = { { 0 } };
 		return container_##name(o, err); \
 	}
 PLAIN(create)
+PLAIN(park)
 PLAIN(start)
 PLAIN(state)
 PLAIN(delete)
@@ -159,6 +168,7 @@ static int run_kill(const struct container_options *o, int *status, struct rt_er
 
 const struct command_def command_defs[] = {
 	{ "create", "ID", 1, 1, create_options, run_create, 1, "make a container" },
+	{ "park", "ID", 1, 1, park_options, run_park, 1, "make a container that waits for what it is to run" },
 	{ "start", "ID", 1, 1, no_options, run_start, 1, "run the program of a created container" },
 	{ "run", "ID", 1, 1, run_options, container_run, 1, "create and start" },
 	{ "state", "ID", 1, 1, no_options, run_state, 1, "print the OCI state" },

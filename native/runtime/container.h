@@ -39,6 +39,8 @@ struct container_options {
 	bool no_pivot, no_new_keyring; /* create, run */
 	bool detach;               /* run, exec */
 	bool keep;                 /* run */
+	int claim;                 /* park: a descriptor */
+	bool bare;                 /* park */
 	bool force;                /* delete */
 	bool all;                  /* kill */
 	int signal;
@@ -59,6 +61,12 @@ struct container_options {
 must_check int container_create(const struct container_options *o, struct rt_error *err);
 /* create and start; unless detached, waits, deletes, and gives the exit status (128 + signal when killed). */
 must_check int container_run(const struct container_options *o, int *status, struct rt_error *err);
+/*
+ * Makes a container ahead of knowing what it will run, and waits. `claim` is a stream socket: 'P' goes out when the container waits; a 'C' that comes in claims it
+ * for the config.json that is in the bundle by then, which may differ from the first in what claim.h lists, and its program runs when this returns. The end of
+ * the stream, or of the waiting process, removes the container. With `bare` it waits with its namespaces and cgroup alone, and takes limits, root and mounts from the claim.
+ */
+must_check int container_park(const struct container_options *o, struct rt_error *err);
 /* Lets a created container go. Returns when its program runs, or with the reason why it does not. */
 must_check int container_start(const struct container_options *o, struct rt_error *err);
 /* Writes the OCI state as JSON to stdout. */

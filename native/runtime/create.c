@@ -15,7 +15,8 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/caps.h"
-#include "runtime/container.h"
+#include "runtime/claim.h"
+#include "runtime/creation.h"
 #include "runtime/console.h"
 #include "runtime/hooks.h"
 #include "runtime/lifecycle.h"
@@ -29,24 +30,6 @@
 #include "runtime/state.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
-
-/* A container in the making. */
-struct creation {
-	const struct container_options *options;
-	struct config config;
-	struct prepared prepared;
-	struct cgroups cgroups;
-	struct seccomp_filter filter;
-	struct seccomp_listener listener;
-	struct init_args init;
-	struct state state;
-	char bundle[PATH_MAX], rootfs[PATH_MAX], cgroups_path[PATH_MAX], created[40];
-	int listeners;  /* descriptors from 3 on that LISTEN_FDS counts; they come before the preserved ones */
-	int state_dir;  /* locked */
-	int sync_fd;    /* this side's end */
-	struct terminal terminal; /* of `run` in the foreground */
-	bool has_state, has_cgroup, has_pid_file;
-};
 
 static void now_rfc3339(char *out, size_t size)
 {
@@ -91,6 +74,9 @@ static int prepare(struct creation *n, int bundle, struct rt_error *err)
 {
 	struct config *c = &n->config;
 	int r;
+	/* What is bound at the claim is not known yet. */
+	if (n->park == PARK_BARE)
+		return prepare_devices_alone(c, &n->prepared, err);
 	if (!rootless_is())
 		return prepare_host(c, bundle, &n->prepared, err);
 	if ((r = delegated_cgroup(n, err)) < 0)
@@ -102,6 +88,14 @@ static int prepare(struct creation *n, int bundle, struct rt_error *err)
 	/* The same directory, in the mount namespace that this process is in by now. */
 	cleanup_fd int again = openat(AT_FDCWD, n->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return again < 0 ? rt_fail_errno(err, "bundle %s", n->bundle) : prepare_host(c, again, &n->prepared, err);
+}
+
+int creation_root_path(const struct creation *n, const struct config *c, char rootfs[PATH_MAX], struct rt_error *err)
+{
+	const char *base = c->rootfs[0] == '/' ? "" : n->bundle;
+	if (snprintf(rootfs, PATH_MAX, "%s%s%s", base, *base ? "/" : "", c->rootfs) >= PATH_MAX)
+		return rt_fail(err, ENAMETOOLONG, "root file system %s", c->rootfs);
+	return 0;
 }
 
 static int read_bundle(struct creation *n, struct rt_error *err)
@@ -119,10 +113,8 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 		r = self_protect(NULL, o->argv, err);
 	if (r < 0 || (r = config_parse(c, err)) < 0)
 		return r;
-	if (c->rootfs[0] == '/')
-		snprintf(n->rootfs, sizeof n->rootfs, "%s", c->rootfs);
-	else if (snprintf(n->rootfs, sizeof n->rootfs, "%s/%s", n->bundle, c->rootfs) >= (int)sizeof n->rootfs)
-		return rt_fail(err, ENAMETOOLONG, "root file system %s", c->rootfs);
+	if ((r = creation_root_path(n, c, n->rootfs, err)) < 0)
+		return r;
 	/* A relative path is relative to where those stand that the config does not name. */
 	const char *path = c->cgroups_path ? c->cgroups_path : o->id;
 	if (snprintf(n->cgroups_path, sizeof n->cgroups_path, "%s%s", path[0] == '/' ? "" : "/berth/", path) >= (int)sizeof n->cgroups_path)
@@ -139,7 +131,7 @@ static int read_bundle(struct creation *n, struct rt_error *err)
 	return prepare(n, bundle, err);
 }
 
-static int save(struct creation *n, pid_t pid, struct rt_error *err)
+int creation_save(struct creation *n, pid_t pid, struct rt_error *err)
 {
 	n->state = (struct state){
 		.id = n->options->id, .bundle = n->bundle, .rootfs = n->rootfs, .cgroups_path = n->cgroups_path[0] ? n->cgroups_path : NULL, .created = n->created,
@@ -197,6 +189,15 @@ static bool must_ask(const struct config *c, bool wait_for_start)
 	return wait_for_start || bound_early || p->scheduler.given || p->io_priority >= 0 || process_raises_rlimits(p);
 }
 
+int creation_finish(struct creation *n, struct rt_error *err)
+{
+	struct sync_message m;
+	int r = sync_expect(n->sync_fd, SYNC_READY, &m, err);
+	if (r < 0 || (r = process_set_rlimits(&n->config, n->state.pid, err)) < 0)
+		return r;
+	return scheduling_apply(&n->config.process, n->state.pid, err);
+}
+
 /* Puts the new process on record, gives it what it cannot give itself, and lets it go on. */
 static int release_init(struct creation *n, struct rt_error *err)
 {
@@ -204,7 +205,7 @@ static int release_init(struct creation *n, struct rt_error *err)
 	struct sync_message m;
 	pid_t pid = n->state.pid;
 	int r;
-	if ((r = save(n, pid, err)) < 0 || (ns_has(c, NS_USER) && (r = ns_write_id_maps(pid, &c->uid_maps, &c->gid_maps, err)) < 0) ||
+	if ((r = creation_save(n, pid, err)) < 0 || (ns_has(c, NS_USER) && (r = ns_write_id_maps(pid, &c->uid_maps, &c->gid_maps, err)) < 0) ||
 	    (r = process_set_oom_score(&c->process, pid, err)) < 0)
 		return r;
 	/* An init that asks for no more may become the program at any time after its GO. */
@@ -214,8 +215,9 @@ static int release_init(struct creation *n, struct rt_error *err)
 		return r;
 	if (!n->init.asks_to_exec)
 		return 0;
-	if ((r = sync_expect(n->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(c, pid, err)) < 0 ||
-	    (r = scheduling_apply(&c->process, pid, err)) < 0)
+	if (n->park && (r = sync_expect(n->sync_fd, SYNC_PARKED, &m, err)) < 0)
+		return r;
+	if (!n->park && (r = creation_finish(n, err)) < 0)
 		return r;
 	return write_pid_file(n, err);
 }
@@ -231,7 +233,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 		.config = c, .prepared = &n->prepared, .cgroups = &n->cgroups, .filter = c->seccomp ? &n->filter : NULL,
 		.state = &n->state, .state_dir = n->state_dir, .console_socket = -1, .sync_fd = fds[1], .start_fd = -1, .preserve_fds = n->options->preserve_fds + n->listeners,
 		.keep_keyring = n->options->no_new_keyring,
-		.asks_to_exec = must_ask(c, wait_for_start),
+		.asks_to_exec = n->park || must_ask(c, wait_for_start), .park = n->park, .claim_fd = n->park ? n->options->claim : -1,
 	};
 	cleanup_fd int start_fd = -1, console = -1;
 	cleanup_fd int far_end = fds[1];
@@ -260,21 +262,24 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	return r < 0 ? sync_cause(n->sync_fd, r, err) : 0;
 }
 
-static int make_all(struct creation *n, bool wait_for_start, struct rt_error *err)
+int creation_make(struct creation *n, bool wait_for_start, struct rt_error *err)
 {
 	const struct container_options *o = n->options;
 	int r = state_check_id(o->id, err);
 	if (o->no_pivot)
 		r = rt_fail(err, ENOTSUP, "--no-pivot: a root file system entered without pivot_root can be left; put it on a file system that is not the initramfs");
-	if (r < 0 || (r = read_bundle(n, err)) < 0)
+	if (r < 0 || (r = read_bundle(n, err)) < 0 || (n->park && (r = claim_check_parkable(&n->config, err)) < 0))
 		return r;
+	/* Not before: the runtime may have run itself once more. */
+	if (n->park && fcntl(o->claim, F_SETFD, FD_CLOEXEC) < 0)
+		return rt_fail_errno(err, "keep --claim to itself");
 	n->state_dir = state_make(o->root, o->id, err);
 	if (n->state_dir < 0)
 		return n->state_dir;
 	n->has_state = true;
 	now_rfc3339(n->created, sizeof n->created);
 	/* On record before it exists: whatever happens to this process, `delete` finds the cgroup. */
-	if ((r = state_save_config(n->state_dir, &n->config, err)) < 0 || (r = save(n, 0, err)) < 0)
+	if ((r = state_save_config(n->state_dir, &n->config, err)) < 0 || (r = creation_save(n, 0, err)) < 0)
 		return r;
 	n->cgroups.path = n->cgroups_path;
 	if ((r = cgroups_create(&n->cgroups, &n->config, err)) < 0)
@@ -283,7 +288,7 @@ static int make_all(struct creation *n, bool wait_for_start, struct rt_error *er
 	return make_process(n, wait_for_start, err);
 }
 
-static void undo(struct creation *n)
+void creation_undo(struct creation *n)
 {
 	struct rt_error ignored = { 0 };
 	if (n->state.pid > 0) {
@@ -305,7 +310,7 @@ static void undo(struct creation *n)
 	}
 }
 
-static void release(struct creation *n)
+void creation_release(struct creation *n)
 {
 	if (n->state_dir >= 0)
 		close(n->state_dir);
@@ -321,11 +326,11 @@ static void release(struct creation *n)
 
 int container_create(const struct container_options *o, struct rt_error *err)
 {
-	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .listener = SECCOMP_LISTENER_NONE, .terminal = TERMINAL_NONE };
-	int r = make_all(&n, true, err);
+	struct creation n = CREATION_OF(o);
+	int r = creation_make(&n, true, err);
 	if (r < 0)
-		undo(&n);
-	release(&n);
+		creation_undo(&n);
+	creation_release(&n);
 	return r;
 }
 
@@ -363,20 +368,20 @@ static int attend(struct creation *n, int *status, struct rt_error *err)
 
 int container_run(const struct container_options *o, int *status, struct rt_error *err)
 {
-	struct creation n = { .options = o, .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .listener = SECCOMP_LISTENER_NONE, .terminal = TERMINAL_NONE };
+	struct creation n = CREATION_OF(o);
 	struct sync_message m;
 	sigset_t all;
 	sigfillset(&all);
 	/* Before the clone, so that no signal is lost in between. Init clears its own mask. */
 	if (!o->detach)
 		sigprocmask(SIG_BLOCK, &all, NULL);
-	int r = make_all(&n, false, err);
+	int r = creation_make(&n, false, err);
 	if (r == 0 && n.init.asks_to_exec)
 		r = sync_send(n.sync_fd, SYNC_GO, err);
 	if (r == 0)
 		r = sync_receive(n.sync_fd, &m, err);
 	if (r < 0) {
-		undo(&n);
+		creation_undo(&n);
 	} else {
 		run_poststart(&n);
 		/* The record is open to others while the container runs. */
@@ -385,6 +390,6 @@ int container_run(const struct container_options *o, int *status, struct rt_erro
 		else if (!o->detach)
 			r = attend(&n, status, err);
 	}
-	release(&n);
+	creation_release(&n);
 	return r;
 }

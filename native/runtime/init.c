@@ -13,6 +13,8 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/become.h"
+#include "runtime/caps.h"
+#include "runtime/claim.h"
 #include "runtime/console.h"
 #include "runtime/exec.h"
 #include "runtime/hooks.h"
@@ -107,11 +109,24 @@ static int wait_for_start(struct init_args *a, struct rt_error *err)
 	}
 }
 
+/*
+ * Waits in the finished file system, with the filter loaded that the program will have: what is still to be done here after a claim is
+ * no more than the program itself might do.
+ */
+static int park(struct init_args *a, struct rt_error *err)
+{
+	int r;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return rt_fail_errno(err, "set no_new_privs");
+	if ((r = caps_apply_bounding(&a->config->process, err)) < 0 || (a->filter && (r = seccomp_load(a->filter, err)) < 0))
+		return r;
+	return claim_await(a, err);
+}
+
 /* The steps in the only order that works; none can be undone. */
 static int become_container(struct init_args *a, struct rt_error *err)
 {
 	const struct config *c = a->config;
-	const struct process_spec *p = &c->process;
 	struct sync_message m = { 0 };
 	struct program program;
 	int r;
@@ -137,15 +152,20 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	/* 4. What belongs to the other namespaces, while the host's /proc is there to write to. */
 	if ((r = set_names(c, err)) < 0 || (ns_has(c, NS_NET) && (r = ns_loopback_up(err)) < 0) || (r = set_sysctls(c, err)) < 0)
 		return r;
+	if (a->park == PARK_BARE) {
+		if ((r = run_create_hooks(a, m.pid, err)) < 0 || (r = claim_await(a, err)) < 0)
+			return r;
+		c = a->config;
+	}
 	/* 5. The file system. New proc and sysfs mounts need the host's in sight, so all come before the pivot. */
 	if ((r = rootfs_build(c, a->prepared, a->cgroups, err)) < 0)
 		return r;
-	if (a->console_socket >= 0 && (r = console_open(p, a->prepared->rootfs, a->console_socket, err)) < 0)
+	if (a->console_socket >= 0 && (r = console_open(&c->process, a->prepared->rootfs, a->console_socket, err)) < 0)
 		return r;
 	/* The container is on record: from here on it may run what is not the runtime's. */
 	if (a->goes_on_early && (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
 		return r;
-	if ((r = run_create_hooks(a, m.pid, err)) < 0 || (r = rootfs_enter(c, a->prepared, err)) < 0)
+	if ((a->park != PARK_BARE && (r = run_create_hooks(a, m.pid, err)) < 0) || (r = rootfs_enter(c, a->prepared, err)) < 0)
 		return r;
 	if ((r = become_personality(c, err)) < 0)
 		return r;
@@ -154,6 +174,12 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = become_close_others((int *[]){ &a->sync_fd, &a->start_fd, listener ? &listener->socket : NULL, NULL }, a->preserve_fds, err)) < 0 ||
 	    (listener && (r = describe(a, listener, m.pid, err)) < 0))
 		return r;
+	if (a->park == PARK_ROOT) {
+		if ((r = park(a, err)) < 0)
+			return r;
+		c = a->config;
+	}
+	const struct process_spec *p = &c->process;
 	/* 7. The user, and exactly the capabilities asked for. */
 	if ((r = become_user(p, a->filter, err)) < 0)
 		return r;
@@ -169,7 +195,7 @@ static int become_container(struct init_args *a, struct rt_error *err)
 		return r;
 	if ((r = lsm_apply(p, err)) < 0)
 		return r;
-	if (a->filter && p->no_new_privileges && (r = seccomp_load(a->filter, err)) < 0)
+	if (a->filter && p->no_new_privileges && a->park != PARK_ROOT && (r = seccomp_load(a->filter, err)) < 0)
 		return r;
 	return exec_program(p, &program, err);
 }

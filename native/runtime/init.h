@@ -6,6 +6,13 @@
 #include "runtime/seccomp.h"
 #include "runtime/state.h"
 
+/* Where init waits for a claim (`park`), which says what it is to run. */
+enum init_park {
+	PARK_NOT,
+	PARK_BARE, /* with its namespaces and cgroup, and nothing of a file system */
+	PARK_ROOT, /* in its root file system, the seccomp filter loaded */
+};
+
 struct init_args {
 	const struct config *config;
 	struct prepared *prepared;
@@ -20,6 +27,8 @@ struct init_args {
 	bool keep_keyring;                  /* stay in the caller's session keyring */
 	bool goes_on_early;                 /* the first GO need not be here before the file system is built: set by spawn_init */
 	bool asks_to_exec;                  /* READY and another GO (or `start`) come before the exec, and the runtime sets the rlimits */
+	enum init_park park;
+	int claim_fd;                       /* the runtime's, of `park`; closed at once; -1 */
 	int preserve_fds;                   /* descriptors from 3 that the program keeps */
 };
 

@@ -111,9 +111,16 @@ void prepare_release(const struct config *c, struct prepared *p)
 	scope_close(&p->mask_file);
 }
 
-int prepare_host(struct config *c, int bundle_fd, struct prepared *p, struct rt_error *err)
+int prepare_devices_alone(struct config *c, struct prepared *p, struct rt_error *err)
 {
 	*p = (struct prepared){ .rootfs = -1 };
+	/* Nothing is mounted but by prepare_trees, into a list as long as its config's. */
+	c->mount_count = 0;
+	return prepare_devices(c, p, err);
+}
+
+int prepare_trees(struct config *c, int bundle_fd, struct prepared *p, struct rt_error *err)
+{
 	cleanup_idmaps struct idmaps maps = IDMAPS_NONE;
 	p->mounts = config_alloc(c, c->mount_count, sizeof *p->mounts);
 	if (!p->mounts)
@@ -131,5 +138,12 @@ int prepare_host(struct config *c, int bundle_fd, struct prepared *p, struct rt_
 		if (r == 0 && p->mounts[i].options.bind && !p->mounts[i].options.remount)
 			r = prepare_bind(c, &c->mounts[i], bundle_fd, &maps, &p->mounts[i], err);
 	}
+	return r;
+}
+
+int prepare_host(struct config *c, int bundle_fd, struct prepared *p, struct rt_error *err)
+{
+	*p = (struct prepared){ .rootfs = -1 };
+	int r = prepare_trees(c, bundle_fd, p, err);
 	return r < 0 ? r : prepare_devices(c, p, err);
 }

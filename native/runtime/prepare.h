@@ -31,6 +31,10 @@ struct prepared {
 /* Closes everything that prepare_host opened. */
 void prepare_release(const struct config *c, struct prepared *p);
 
+/* prepare_host in its two halves: the devices, which need no bundle, and then, into the same struct, the root file system and the mounts. */
+must_check int prepare_devices_alone(struct config *c, struct prepared *out, struct rt_error *err);
+must_check int prepare_trees(struct config *c, int bundle_fd, struct prepared *out, struct rt_error *err);
+
 must_check int prepare_host(struct config *c, int bundle_fd, struct prepared *out, struct rt_error *err);
 
 #endif

@@ -32,10 +32,14 @@ static pid_t clone_into_cgroup(uint64_t flags, int cgroup_fd, bool *in_v2)
 	return clone_process(flags, -1);
 }
 
-/* All but the cgroup namespace, which init makes once it is in its cgroup, and the time namespace, whose clocks are set before anybody is in it. */
-static uint64_t created_flags(const struct config *c)
+/*
+ * All but the cgroup namespace, which init makes once it is in its cgroup, the time namespace, whose clocks are set before anybody is in it, and the mount
+ * namespace of one that waits without a root: a copy of the host's mounts would keep each of them in use for as long.
+ */
+static uint64_t created_flags(const struct init_args *a)
 {
-	return ns_flags(c->ns.create & ~(1u << NS_CGROUP | 1u << NS_TIME));
+	unsigned later = 1u << NS_CGROUP | 1u << NS_TIME | (a->park == PARK_BARE ? 1u << NS_MOUNT : 0);
+	return ns_flags(a->config->ns.create & ~later);
 }
 
 static bool joins_any(const struct config *c)
@@ -48,11 +52,13 @@ static bool joins_any(const struct config *c)
 }
 
 /* In the new process: while it held the runtime's end too, it could never see the runtime end. */
-static void drop_runtime_side(int sync_fd, int state_dir)
+static void drop_runtime_side(const struct init_args *a, int sync_fd)
 {
 	close(sync_fd);
 	/* The lock of the record goes with its last descriptor. */
-	close(state_dir);
+	close(a->state_dir);
+	if (a->claim_fd >= 0)
+		close(a->claim_fd);
 }
 
 static _Noreturn void join_and_init(struct init_args *a, bool in_v2)
@@ -76,7 +82,7 @@ static _Noreturn void between(struct init_args *a)
 	struct rt_error err = { 0 };
 	int r = ns_join(a->ns_fds, &err);
 	if (r == 0) {
-		pid_t pid = clone_process(created_flags(a->config) | CLONE_PARENT, -1);
+		pid_t pid = clone_process(created_flags(a) | CLONE_PARENT, -1);
 		if (pid == 0)
 			init_main(a);
 		r = pid < 0 ? rt_fail_errno(&err, "start the container's process") : sync_send_pid(a->sync_fd, SYNC_PID, pid, &err);
@@ -95,7 +101,7 @@ static int spawn_between(struct init_args *a, int sync_fd, pid_t *pid, struct rt
 	if (helper < 0)
 		return rt_fail_errno(err, "start a process");
 	if (helper == 0) {
-		drop_runtime_side(sync_fd, a->state_dir);
+		drop_runtime_side(a, sync_fd);
 		between(a);
 	}
 	/* Init waits for GO until after this, so the first word is the helper's; the runtime's own copy of the far end closes later. */
@@ -114,11 +120,11 @@ int spawn_init(struct init_args *a, int sync_fd, pid_t *pid, struct rt_error *er
 	if (c->ns.path[NS_USER] || c->ns.path[NS_PID] || (ns_has(c, NS_USER) && joins_any(c)))
 		return spawn_between(a, sync_fd, pid, err);
 	a->goes_on_early = !ns_has(c, NS_USER);
-	pid_t child = clone_into_cgroup(created_flags(c), a->cgroups->v2_fd, &in_v2);
+	pid_t child = clone_into_cgroup(created_flags(a), a->cgroups->v2_fd, &in_v2);
 	if (child < 0)
 		return rt_fail_errno(err, "start the container's process");
 	if (child == 0) {
-		drop_runtime_side(sync_fd, a->state_dir);
+		drop_runtime_side(a, sync_fd);
 		join_and_init(a, in_v2);
 	}
 	*pid = child;

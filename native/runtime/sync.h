@@ -6,6 +6,7 @@
  *   init -> runtime   HOOKS   mounts are in place, nothing is pivoted: createRuntime hooks may run; answered by GO
  *   init -> runtime   READY   nothing is left that can fail but the exec. `run` mostly leaves this and the next one out
  *   runtime -> init   GO      exec now (`run`); after `create` this comes over the start socket instead
+ *   init -> runtime   PARKED  only with `park`, which then answers with a claim (claim.h); READY follows
  *   init -> either    ERROR   carries the error; init then exits
  * The exec closes the socket: end of file without an ERROR means that the program runs.
  */
@@ -16,7 +17,7 @@
 
 #include "common/error.h"
 
-enum sync_kind { SYNC_GO = 1, SYNC_PID, SYNC_HOOKS, SYNC_READY, SYNC_ERROR, SYNC_EOF };
+enum sync_kind { SYNC_GO = 1, SYNC_PID, SYNC_HOOKS, SYNC_READY, SYNC_ERROR, SYNC_EOF, SYNC_PARKED };
 
 struct sync_message {
 	int kind;
