@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/json.h"
+#include "shim/park.h"
 #include "shim/shim.h"
 
 #define BACKLOG 64
@@ -46,8 +47,12 @@ static void hang_up(struct connection *conn)
 
 static void answer(struct connection *conn, const char *text)
 {
-	char line[RECORD_MAX + 1];
-	int len = snprintf(line, sizeof line, "%s\n", text);
+	char line[REPORT_MAX];
+	int len = snprintf(line, sizeof line - 1, "%s", text);
+	/* Only an error's text can be too long, and nobody reads that to its end. */
+	if (len > (int)sizeof line - 2)
+		len = snprintf(line, sizeof line - 1, "{\"error\":\"the reason is too long to tell\"}");
+	line[len++] = '\n';
 	/* Whole or not at all: a socket that has no room for a line belongs to a client that stopped reading. */
 	if (send(conn->fd, line, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) != len)
 		hang_up(conn);
@@ -63,7 +68,7 @@ static void refuse(struct connection *conn, const char *message)
 static void answer_status(struct connection *conn, const struct shim *s)
 {
 	char text[64];
-	snprintf(text, sizeof text, "{\"state\":\"%s\",\"pid\":%d}", s->exited ? "exited" : "running", (int)s->pid);
+	snprintf(text, sizeof text, "{\"state\":\"%s\",\"pid\":%d}", s->exited ? "exited" : s->started ? "running" : "parked", (int)s->pid);
 	answer(conn, text);
 }
 
@@ -91,6 +96,36 @@ static void answer_stop(struct connection *conn, struct shim *s, const struct js
 	answer(conn, "{}");
 }
 
+static void answer_claim(struct connection *conn, struct shim *s, const struct json *request)
+{
+	struct rt_error err = { 0 };
+	if (!conn->holds || s->claimed) {
+		refuse(conn, "only who holds a parked container may claim it, and once");
+	} else if (park_take_options(s, request, &err) < 0) {
+		refuse(conn, err.text);
+	} else {
+		conn->claims = true;
+		s->claimed = true;
+	}
+}
+
+/* While the container waits there is no program to signal, to stop or to wait for. */
+static void answer_parked(struct connection *conn, struct shim *s, const char *op, const struct json *request)
+{
+	if (strcmp(op, "status") == 0) {
+		answer_status(conn, s);
+	} else if (strcmp(op, "claim") == 0) {
+		answer_claim(conn, s, request);
+	} else if (strcmp(op, "hold") != 0) {
+		refuse(conn, "the container is parked: hold, claim and status are all there is");
+	} else if (s->held) {
+		refuse(conn, "the container is held already");
+	} else {
+		conn->holds = s->held = true;
+		answer(conn, "{}");
+	}
+}
+
 static void answer_request(struct connection *conn, struct shim *s, const char *text, size_t len)
 {
 	struct rt_error err = { 0 };
@@ -101,7 +136,9 @@ static void answer_request(struct connection *conn, struct shim *s, const char *
 	}
 	const struct json *request = json_root(doc);
 	const char *op = json_str(json_get(request, "op"), "");
-	if (strcmp(op, "status") == 0)
+	if (!s->started && s->opt->park)
+		answer_parked(conn, s, op, request);
+	else if (strcmp(op, "status") == 0)
 		answer_status(conn, s);
 	else if (strcmp(op, "signal") == 0)
 		answer_signal(conn, s, request);
@@ -171,6 +208,23 @@ void control_serve(struct control *c, struct shim *s, const struct pollfd *fds, 
 			if (c->connections[i].fd == fds[n].fd)
 				read_requests(&c->connections[i], s);
 		}
+	}
+}
+
+bool control_is_held(const struct control *c)
+{
+	for (size_t i = 0; i < CONTROL_CONNECTIONS; i++) {
+		if (c->connections[i].fd >= 0 && c->connections[i].holds)
+			return true;
+	}
+	return false;
+}
+
+void control_tell_claim(struct control *c, const char *text)
+{
+	for (size_t i = 0; i < CONTROL_CONNECTIONS; i++) {
+		if (c->connections[i].fd >= 0 && c->connections[i].claims)
+			answer(&c->connections[i], text);
 	}
 }
 

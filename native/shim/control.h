@@ -21,6 +21,7 @@ struct shim;
 struct connection {
 	int fd; /* -1: free */
 	bool waiting;
+	bool holds, claims; /* a parked container */
 	bool overlong; /* the line under way is longer than any request, and its start is gone */
 	size_t fill;
 	char bytes[CONTROL_REQUEST_MAX];
@@ -39,6 +40,12 @@ size_t control_poll(const struct control *c, struct pollfd *fds);
 
 /* Serves what poll found. */
 void control_serve(struct control *c, struct shim *s, const struct pollfd *fds, size_t count);
+
+/* Whether the connection that holds a parked container is still there. */
+bool control_is_held(const struct control *c);
+
+/* Answers the claim of a parked container. */
+void control_tell_claim(struct control *c, const char *text);
 
 /* Sends the exit record to everyone who waits for it. */
 void control_tell(struct control *c, const char *end_text);

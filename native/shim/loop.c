@@ -105,15 +105,28 @@ static uint64_t next_deadline(const struct shim *s, uint64_t now, uint64_t deadl
 	return deadline;
 }
 
+/* Its one word, that the container waits; or its end. */
+static void hear_runtime(struct shim *s)
+{
+	char word;
+	if (read(s->claim_fd, &word, 1) == 1) {
+		s->parked = true;
+		return;
+	}
+	close(s->claim_fd);
+	s->claim_fd = -1;
+}
+
 static void wait_for_event(struct shim *s, uint64_t now, uint64_t deadline)
 {
-	struct pollfd fds[2 + LOG_STREAMS + CONTROL_POLL_MAX] = {
+	struct pollfd fds[3 + LOG_STREAMS + CONTROL_POLL_MAX] = {
 		{ .fd = s->signal_fd, .events = POLLIN },
 		{ .fd = s->timer_fd, .events = POLLIN },
 		{ .fd = s->output[LOG_STDOUT], .events = POLLIN },
 		{ .fd = s->output[LOG_STDERR], .events = POLLIN },
+		{ .fd = s->claim_fd, .events = POLLIN },
 	};
-	size_t n = 4 + (s->started ? control_poll(&s->control, fds + 4) : 0);
+	size_t n = 5 + (s->started || s->parked ? control_poll(&s->control, fds + 5) : 0);
 	deadline = next_deadline(s, now, deadline);
 	struct itimerspec when = { 0 };
 	if (deadline != CLOCK_NEVER) {
@@ -135,7 +148,9 @@ static void wait_for_event(struct shim *s, uint64_t now, uint64_t deadline)
 		if (s->output[i] >= 0 && fds[2 + i].revents)
 			read_output(s, i, now);
 	}
-	control_serve(&s->control, s, fds + 4, n - 4);
+	if (fds[4].revents)
+		hear_runtime(s);
+	control_serve(&s->control, s, fds + 5, n - 5);
 }
 
 bool loop_until(struct shim *s, bool (*done)(const struct shim *s), uint64_t deadline)

@@ -20,7 +20,7 @@
 
 const char *oci_verb_name(enum oci_verb verb)
 {
-	static const char *const names[] = { "create", "start", "delete" };
+	static const char *const names[] = { "create", "start", "delete", "park" };
 	return names[verb];
 }
 
@@ -68,17 +68,26 @@ static void reset_process(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void child(const struct options *opt, enum oci_verb verb, int out_fd, int err_fd)
+static _Noreturn void child(const struct options *opt, enum oci_verb verb, int out_fd, int err_fd, int claim_fd)
 {
-	char log_path[PATH_MAX], pid_path[PATH_MAX];
+	char log_path[PATH_MAX], pid_path[PATH_MAX], claim[16];
 	snprintf(log_path, sizeof log_path, "%s/" OCI_LOG, opt->dir);
 	snprintf(pid_path, sizeof pid_path, "%s/" OCI_PID, opt->dir);
-	const char *argv[16 + RUNTIME_ARGS_MAX] = { opt->runtime, "--root", opt->runtime_root, "--log", log_path, "--log-format", "json" };
+	const char *argv[20 + RUNTIME_ARGS_MAX] = { opt->runtime, "--root", opt->runtime_root, "--log", log_path, "--log-format", "json" };
 	size_t n = 7;
 	for (int i = 0; i < opt->runtime_arg_count; i++)
 		argv[n++] = opt->runtime_args[i];
 	argv[n++] = oci_verb_name(verb);
-	if (verb == OCI_CREATE) {
+	if (verb == OCI_PARK) {
+		snprintf(claim, sizeof claim, "%d", claim_fd);
+		argv[n++] = "--claim";
+		argv[n++] = claim;
+		if (strcmp(opt->park, "bare") == 0)
+			argv[n++] = "--bare";
+		if (fcntl(claim_fd, F_SETFD, 0) < 0)
+			_exit(CANNOT_EXEC);
+	}
+	if (verb == OCI_CREATE || verb == OCI_PARK) {
 		argv[n++] = "--bundle";
 		argv[n++] = opt->bundle;
 		argv[n++] = "--pid-file";
@@ -97,13 +106,13 @@ static _Noreturn void child(const struct options *opt, enum oci_verb verb, int o
 	_exit(CANNOT_EXEC);
 }
 
-pid_t oci_spawn(const struct options *opt, enum oci_verb verb, int out_fd, int err_fd, struct rt_error *err)
+pid_t oci_spawn(const struct options *opt, enum oci_verb verb, int out_fd, int err_fd, int claim_fd, struct rt_error *err)
 {
 	pid_t pid = fork();
 	if (pid < 0)
 		return rt_fail_errno(err, "forking for the runtime");
 	if (pid == 0)
-		child(opt, verb, out_fd, err_fd);
+		child(opt, verb, out_fd, err_fd, claim_fd);
 	return pid;
 }
 

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_MS (1000ull * 3600 * 24 * 3650)
-
 static int parse_number(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *out, struct rt_error *err)
 {
 	char *end;
@@ -39,6 +37,8 @@ static int check(const struct options *o, struct rt_error *err)
 		return rt_fail(err, EINVAL, "--runtime is missing; " OPTIONS_USAGE);
 	if (strchr(o->runtime, '/') && o->runtime[0] != '/')
 		return rt_fail(err, EINVAL, "--runtime wants an absolute path or a bare name");
+	if (o->park && strcmp(o->park, "root") != 0 && strcmp(o->park, "bare") != 0)
+		return rt_fail(err, EINVAL, "--park wants root or bare, not '%s'", o->park);
 	return 0;
 }
 
@@ -58,8 +58,9 @@ int options_parse(int argc, char **argv, struct options *out, struct rt_error *e
 		{ "--dir", &out->dir, NULL, 0, 0 },
 		{ "--cgroup", &out->cgroup, NULL, 0, 0 },
 		{ "--lease", &out->lease, NULL, 0, 0 },
-		{ "--timeout-ms", NULL, &out->timeout_ms, 0, MAX_MS },
-		{ "--stop-grace-ms", NULL, &out->stop_grace_ms, 0, MAX_MS },
+		{ "--park", &out->park, NULL, 0, 0 },
+		{ "--timeout-ms", NULL, &out->timeout_ms, 0, OPTIONS_MAX_MS },
+		{ "--stop-grace-ms", NULL, &out->stop_grace_ms, 0, OPTIONS_MAX_MS },
 		{ "--stop-signal", NULL, &signal_number, 1, 64 },
 		{ "--log-max-bytes", NULL, &out->log_max_bytes, 0, UINT64_MAX },
 	};

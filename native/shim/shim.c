@@ -19,8 +19,8 @@
 #include "shim/loop.h"
 #include "shim/ociruntime.h"
 #include "shim/owncgroup.h"
+#include "shim/park.h"
 
-#define COMMAND_LIMIT (60 * CLOCK_SECOND)
 #define KILLED_LIMIT (5 * CLOCK_SECOND)
 #define DRAIN_ALONE (50 * CLOCK_MS)
 #define DRAIN_LIMIT CLOCK_SECOND
@@ -76,28 +76,39 @@ void shim_stop(struct shim *s, enum stop_cause cause, uint64_t grace_ms)
 	}
 }
 
-/* Runs one command of the runtime to its end, serving everything else meanwhile. */
-static int run_runtime(struct shim *s, enum oci_verb verb, int out_fd, int err_fd, struct rt_error *err)
+int shim_start_runtime(struct shim *s, enum oci_verb verb, int out_fd, int err_fd, struct rt_error *err)
 {
-	const char *name = oci_verb_name(verb);
-	pid_t pid = oci_spawn(s->opt, verb, out_fd, err_fd, err);
+	pid_t pid = oci_spawn(s->opt, verb, out_fd, err_fd, s->runtime_claim_fd, err);
 	/* The container must be the only one to hold its output open. */
-	if (verb == OCI_CREATE) {
+	if (out_fd >= 0) {
 		close(out_fd);
 		close(err_fd);
 	}
 	if (pid < 0)
 		return pid;
 	s->runtime = pid;
-	if (!loop_until(s, runtime_done, clock_add(clock_boot(), COMMAND_LIMIT))) {
-		kill(pid, SIGKILL);
+	return 0;
+}
+
+int shim_end_runtime(struct shim *s, enum oci_verb verb, uint64_t limit, struct rt_error *err)
+{
+	const char *name = oci_verb_name(verb);
+	if (!loop_until(s, runtime_done, clock_add(clock_boot(), limit))) {
+		kill(s->runtime, SIGKILL);
 		loop_until(s, runtime_done, clock_add(clock_boot(), KILLED_LIMIT));
 		s->runtime = 0;
-		return rt_fail(err, EPROTO, "the runtime's %s did not end within %llu s", name, COMMAND_LIMIT / CLOCK_SECOND);
+		return rt_fail(err, EPROTO, "the runtime's %s did not end within %llu s", name, SHIM_COMMAND_LIMIT / CLOCK_SECOND);
 	}
 	if (WIFSIGNALED(s->runtime_status))
 		return rt_fail(err, EPROTO, "the runtime's %s was killed by signal %d", name, WTERMSIG(s->runtime_status));
 	return WEXITSTATUS(s->runtime_status) == 0 ? 0 : -EPROTO;
+}
+
+/* Runs one command of the runtime to its end, serving everything else meanwhile. */
+static int run_runtime(struct shim *s, enum oci_verb verb, int out_fd, int err_fd, struct rt_error *err)
+{
+	int r = shim_start_runtime(s, verb, out_fd, err_fd, err);
+	return r < 0 ? r : shim_end_runtime(s, verb, SHIM_COMMAND_LIMIT, err);
 }
 
 static int map_lease(struct shim *s, struct rt_error *err)
@@ -142,17 +153,19 @@ static int create(struct shim *s, struct rt_error *err)
 	/* Only the shim's ends: O_NONBLOCK on the container's would surprise its programs. */
 	for (enum log_stream i = 0; i < LOG_STREAMS; i++)
 		fcntl(s->output[i], F_SETFL, O_NONBLOCK);
-	return run_runtime(s, OCI_CREATE, out[1], error[1], err);
+	return s->opt->park ? park_make(s, out[1], error[1], err) : run_runtime(s, OCI_CREATE, out[1], error[1], err);
 }
 
-static int start(struct shim *s, struct rt_error *err)
+static int check_child(const struct shim *s, struct rt_error *err)
 {
-	int r = oci_read_pid(s->dirfd, &s->pid, err);
-	if (r < 0)
-		return r;
 	siginfo_t si;
-	if (waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+	if (!s->exited && waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
 		return rt_fail(err, EPROTO, "the runtime's container is no child of the process that created it");
+	return 0;
+}
+
+int shim_begin(struct shim *s, struct rt_error *err)
+{
 	if (s->lease && *s->lease && clock_boot() >= *s->lease)
 		return rt_fail(err, EPROTO, "the node's lease ran out before the container started");
 	/* From here on deadlines count and requests are served: the container may run before `start` has ended. */
@@ -160,6 +173,16 @@ static int start(struct shim *s, struct rt_error *err)
 	s->kill_at = CLOCK_NEVER;
 	s->timeout_at = s->opt->timeout_ms ? clock_add(clock_boot(), s->opt->timeout_ms * CLOCK_MS) : CLOCK_NEVER;
 	clock_stamp(s->end.started_at);
+	return 0;
+}
+
+static int start(struct shim *s, struct rt_error *err)
+{
+	int r;
+	if (s->opt->park)
+		return (r = park_run(s, err)) < 0 ? r : check_child(s, err);
+	if ((r = oci_read_pid(s->dirfd, &s->pid, err)) < 0 || (r = check_child(s, err)) < 0 || (r = shim_begin(s, err)) < 0)
+		return r;
 	return run_runtime(s, OCI_START, -1, -1, err);
 }
 
@@ -191,7 +214,16 @@ static void report_line(int fd, char outcome, const char *json, size_t len)
 	close(fd);
 }
 
-static void report_failure(int fd, const struct rt_error *err)
+/* To whoever claimed it, else to the one that started the shim. */
+static void report(struct shim *s, int fd, char outcome, const char *json)
+{
+	if (s->opt->park && fd < 0)
+		control_tell_claim(&s->control, json);
+	else
+		report_line(fd, outcome, json, strlen(json));
+}
+
+static void report_failure(struct shim *s, int fd, const struct rt_error *err)
 {
 	char message[RT_ERROR_TEXT + 64];
 	rt_error_message(err, message, sizeof message);
@@ -201,17 +233,23 @@ static void report_failure(int fd, const struct rt_error *err)
 	json_out_str(&o, message);
 	json_out_close(&o, '}');
 	cleanup_free char *text = json_out_finish(&o);
-	if (text)
-		report_line(fd, '1', text, strlen(text));
-	else
-		close(fd);
+	report(s, fd, '1', text ? text : "{\"error\":\"out of memory\"}");
 }
 
-static void report_start(const struct shim *s, int fd)
+static void report_start(struct shim *s, int fd)
 {
 	char text[128];
-	int n = snprintf(text, sizeof text, "{\"pid\":%d,\"startedAt\":\"%s\"}", (int)s->pid, s->end.started_at);
-	report_line(fd, '0', text, (size_t)n);
+	snprintf(text, sizeof text, "{\"pid\":%d,\"startedAt\":\"%s\"}", (int)s->pid, s->end.started_at);
+	report(s, fd, '0', text);
+}
+
+/* Tells that the container waits, and waits with it for a claim. */
+static int stay_parked(struct shim *s, int *report_fd, struct rt_error *err)
+{
+	char text[64];
+	int n = snprintf(text, sizeof text, "{\"parked\":%d}", (int)s->pid);
+	report_line(take_fd(report_fd), '0', text, (size_t)n);
+	return park_await(s, err);
 }
 
 /* Deletes the container and whatever the runtime or the container left as this process's children. */
@@ -239,7 +277,7 @@ static int give_up(struct shim *s, bool created, int report_fd, struct rt_error 
 	if (created || WIFSIGNALED(s->runtime_status))
 		delete(s);
 	record_clean(s->dirfd, true);
-	report_failure(report_fd, err);
+	report_failure(s, report_fd, err);
 	return 1;
 }
 
@@ -273,16 +311,18 @@ int shim_run(struct shim *s, const struct options *opt, int report_fd)
 {
 	struct rt_error err = { 0 };
 	s->opt = opt;
-	s->signal_fd = s->timer_fd = s->output[LOG_STDOUT] = s->output[LOG_STDERR] = -1;
+	s->claim_fd = s->runtime_claim_fd = s->signal_fd = s->timer_fd = s->output[LOG_STDOUT] = s->output[LOG_STDERR] = -1;
 	s->dirfd = open(opt->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dirfd < 0)
 		rt_fail_errno(&err, "opening %s", opt->dir);
 	/* The log claims the directory: whoever cannot create it must leave what is there alone. */
 	if (s->dirfd < 0 || log_open(&s->log, s->dirfd, "log", opt->log_max_bytes, &err) < 0) {
-		report_failure(report_fd, &err);
+		report_failure(s, report_fd, &err);
 		return 1;
 	}
 	if (prepare(s, &err) < 0 || create(s, &err) < 0)
+		return give_up(s, false, report_fd, &err);
+	if (opt->park && stay_parked(s, &report_fd, &err) < 0)
 		return give_up(s, false, report_fd, &err);
 	if (start(s, &err) < 0)
 		return give_up(s, true, report_fd, &err);

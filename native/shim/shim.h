@@ -21,6 +21,7 @@
 #include "common/error.h"
 #include "shim/control.h"
 #include "shim/logfile.h"
+#include "shim/ociruntime.h"
 #include "shim/options.h"
 #include "shim/record.h"
 
@@ -35,6 +36,12 @@ struct shim {
 	int output[LOG_STREAMS]; /* read ends; -1 at their end */
 	const uint64_t *lease;   /* mapped; NULL: none */
 	bool lease_over;         /* it ran out and has had its effect */
+
+	struct options own_options; /* those of a claim */
+	int claim_fd;         /* to the runtime with which a container is parked; -1 */
+	int runtime_claim_fd; /* its end, while it is being started; -1 */
+	bool parked;          /* a container waits for a claim */
+	bool held, claimed;   /* somebody has said so */
 
 	pid_t runtime;       /* the OCI runtime's command under way; 0: none */
 	int runtime_status;  /* of the last one */
@@ -57,6 +64,17 @@ struct shim {
  * Returns the shim's own exit status. To be called in a process that has detached already.
  */
 int shim_run(struct shim *s, const struct options *opt, int report_fd);
+
+/* Longest time for a command of the runtime. */
+#define SHIM_COMMAND_LIMIT (60 * CLOCK_SECOND)
+
+/* Starts a command of the runtime; the descriptors of a container's output are closed here. */
+must_check int shim_start_runtime(struct shim *s, enum oci_verb verb, int out_fd, int err_fd, struct rt_error *err);
+/* Waits for its end, at most so many nanoseconds. A failure that it gives the reason for leaves err empty. */
+must_check int shim_end_runtime(struct shim *s, enum oci_verb verb, uint64_t limit, struct rt_error *err);
+
+/* The moment of the start: deadlines count and requests are served from here on. EPROTO when the lease is over. */
+must_check int shim_begin(struct shim *s, struct rt_error *err);
 
 /* Begins to stop the container, or hurries a stop that has begun: the earlier SIGKILL counts, and the first cause. */
 void shim_stop(struct shim *s, enum stop_cause cause, uint64_t grace_ms);
