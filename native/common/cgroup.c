@@ -217,6 +217,15 @@ uint64_t cg_keyed(const char *text, const char *key)
 	return CG_UNKNOWN;
 }
 
+char *cg_read_text(const struct cg_hierarchy *h, const char *path, const char *file)
+{
+	char dir[PATH_MAX], full[PATH_MAX], *text = NULL;
+	struct rt_error err = { 0 };
+	if (cg_dir(h, path, dir, sizeof dir, &err) < 0 || snprintf(full, sizeof full, "%s/%s", dir, file) >= (int)sizeof full)
+		return NULL;
+	return fs_read_file(AT_FDCWD, full, 65536, &text, NULL, &err) < 0 ? NULL : text;
+}
+
 static uint64_t read_number(const struct cg_hierarchy *h, const char *path, const char *file)
 {
 	char dir[PATH_MAX], full[PATH_MAX];
@@ -229,12 +238,8 @@ static uint64_t read_number(const struct cg_hierarchy *h, const char *path, cons
 
 static uint64_t read_keyed(const struct cg_hierarchy *h, const char *path, const char *file, const char *key)
 {
-	char dir[PATH_MAX], full[PATH_MAX];
-	struct rt_error err = { 0 };
-	cleanup_free char *text = NULL;
-	if (cg_dir(h, path, dir, sizeof dir, &err) < 0 || snprintf(full, sizeof full, "%s/%s", dir, file) >= (int)sizeof full)
-		return CG_UNKNOWN;
-	return fs_read_file(AT_FDCWD, full, 65536, &text, NULL, &err) < 0 ? CG_UNKNOWN : cg_keyed(text, key);
+	cleanup_free char *text = cg_read_text(h, path, file);
+	return text ? cg_keyed(text, key) : CG_UNKNOWN;
 }
 
 /* v1 writes "no limit" as the largest page multiple. */

@@ -71,6 +71,25 @@ struct cg_usage {
 /* Reads the usage of one cgroup, descendants included. A missing cgroup gives CG_UNKNOWN throughout. */
 void cg_read_usage(const struct cg_layout *layout, const char *cgroups_path, struct cg_usage *out);
 
+/* What a cgroup has used in its life, descendants included; CG_UNKNOWN for what the kernel does not offer there. */
+struct cg_spent {
+	uint64_t cpu_user_us, cpu_system_us;
+	uint64_t cpu_periods;           /* of its quota, in which it ran */
+	uint64_t cpu_throttled_periods; /* those at whose end it had to wait */
+	uint64_t cpu_throttled_us;
+	uint64_t read_bytes, written_bytes; /* of block devices; loop devices are left out, since what is beneath them counts */
+	uint64_t pids_peak;
+};
+
+/* Reads it. A missing cgroup gives CG_UNKNOWN throughout. */
+void cg_read_spent(const struct cg_layout *layout, const char *cgroups_path, struct cg_spent *out);
+
+/* Bytes read and written in the text of io.stat (v2) or blkio.throttle.io_service_bytes (v1), summed over devices. */
+void cg_parse_io(const char *text, bool v2, uint64_t *read_bytes, uint64_t *written_bytes);
+
+/* Content of one file of a cgroup, to be freed; NULL when there is none. */
+char *cg_read_text(const struct cg_hierarchy *h, const char *cgroups_path, const char *file);
+
 /* Value of "key N" in a flat keyed file's text (memory.events, cpu.stat); CG_UNKNOWN when absent. */
 uint64_t cg_keyed(const char *text, const char *key);
 

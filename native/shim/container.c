@@ -74,15 +74,15 @@ void container_kill_cgroup(const char *cgroups_path)
 		kill_in(&layout.hierarchies[layout.unified], cgroups_path);
 }
 
-void container_usage(const char *cgroups_path, struct cg_usage *out)
+void container_usage(const char *cgroups_path, struct cg_usage *usage, struct cg_spent *spent)
 {
 	struct cg_layout layout;
 	struct rt_error ignored = { 0 };
-	if (cg_detect(&layout, &ignored) < 0) {
-		*out = (struct cg_usage){ CG_UNKNOWN, CG_UNKNOWN, CG_UNKNOWN, CG_UNKNOWN, CG_UNKNOWN, CG_UNKNOWN };
-		return;
-	}
-	cg_read_usage(&layout, cgroups_path, out);
+	/* Without a hierarchy every value is unknown, as in a cgroup that is not there. */
+	if (cg_detect(&layout, &ignored) < 0)
+		cg_parse_mountinfo("", &layout);
+	cg_read_usage(&layout, cgroups_path, usage);
+	cg_read_spent(&layout, cgroups_path, spent);
 }
 
 int container_kill_children(void)

@@ -10,7 +10,7 @@
 void container_kill_cgroup(const char *cgroups_path);
 
 /* What the cgroup has used; CG_UNKNOWN for what cannot be read. */
-void container_usage(const char *cgroups_path, struct cg_usage *out);
+void container_usage(const char *cgroups_path, struct cg_usage *usage, struct cg_spent *spent);
 
 /* Sends SIGKILL to this process's children. Returns how many there were; 0 also where the kernel does not list them. */
 int container_kill_children(void);

@@ -15,6 +15,7 @@
 #include "shim/ociruntime.h"
 
 #define RESERVED ".exit.json"
+#define SPENT_MAX 512 /* nine names and numbers of twenty digits */
 
 /* Field 22 of /proc/self/stat. The second field may hold spaces and parentheses, so count from its end. */
 static int own_start_time(unsigned long long *out, struct rt_error *err)
@@ -62,21 +63,48 @@ static void put_number(char *out, size_t size, uint64_t value)
 		snprintf(out, size, "%llu", (unsigned long long)value);
 }
 
+/* {"cpuUserUs":1,...} */
+static void put_spent(char out[SPENT_MAX], const struct exit_record *r)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} fields[] = {
+		{ "cpuUserUs", r->spent.cpu_user_us },
+		{ "cpuSystemUs", r->spent.cpu_system_us },
+		{ "cpuPeriods", r->spent.cpu_periods },
+		{ "cpuThrottledPeriods", r->spent.cpu_throttled_periods },
+		{ "cpuThrottledUs", r->spent.cpu_throttled_us },
+		{ "oomKills", r->oom_kills },
+		{ "readBytes", r->spent.read_bytes },
+		{ "writtenBytes", r->spent.written_bytes },
+		{ "peakPids", r->spent.pids_peak },
+	};
+	size_t len = 0;
+	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+		char number[24];
+		put_number(number, sizeof number, fields[i].value);
+		len += (size_t)snprintf(out + len, SPENT_MAX - len, "%c\"%s\":%s", i ? ',' : '{', fields[i].name, number);
+	}
+	snprintf(out + len, SPENT_MAX - len, "}");
+}
+
 size_t record_format(const struct exit_record *r, char out[RECORD_MAX])
 {
 	static const char *const causes[] = { "null", "\"request\"", "\"timeout\"", "\"lease\"" };
 	bool signaled = WIFSIGNALED(r->status);
 	bool oom_killed = r->oom_kills != CG_UNKNOWN && r->oom_kills > 0;
-	char code[24], signal[24], peak[24], cpu[24];
+	char code[24], signal[24], peak[24], cpu[24], spent[SPENT_MAX];
 	put_number(code, sizeof code, signaled ? CG_UNKNOWN : (uint64_t)WEXITSTATUS(r->status));
 	put_number(signal, sizeof signal, signaled ? (uint64_t)WTERMSIG(r->status) : CG_UNKNOWN);
 	put_number(peak, sizeof peak, r->peak_memory_bytes);
 	put_number(cpu, sizeof cpu, r->cpu_time_us);
+	put_spent(spent, r);
 	int n = snprintf(out, RECORD_MAX,
 			 "{\"exitCode\":%s,\"signal\":%s,\"oomKilled\":%s,\"stoppedBy\":%s,\"startedAt\":\"%s\",\"finishedAt\":\"%s\","
-			 "\"peakMemoryBytes\":%s,\"cpuTimeUs\":%s,\"logBytes\":%llu,\"logDroppedBytes\":%llu}",
+			 "\"peakMemoryBytes\":%s,\"cpuTimeUs\":%s,\"logBytes\":%llu,\"logDroppedBytes\":%llu,\"usage\":%s}",
 			 code, signal, oom_killed ? "true" : "false", causes[r->stopped_by], r->started_at, r->finished_at, peak, cpu, (unsigned long long)r->log_bytes,
-			 (unsigned long long)r->log_dropped_bytes);
+			 (unsigned long long)r->log_dropped_bytes, spent);
 	return (size_t)n;
 }
 

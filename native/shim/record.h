@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/cgroup.h"
 #include "common/error.h"
 #include "shim/clock.h"
 
@@ -19,6 +20,7 @@ struct exit_record {
 	enum stop_cause stopped_by;
 	char started_at[CLOCK_STAMP + 1], finished_at[CLOCK_STAMP + 1];
 	uint64_t oom_kills, peak_memory_bytes, cpu_time_us; /* CG_UNKNOWN: null */
+	struct cg_spent spent;
 	uint64_t log_bytes, log_dropped_bytes;
 };
 

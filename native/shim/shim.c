@@ -292,7 +292,7 @@ static void drain(struct shim *s)
 static void record_end(struct shim *s)
 {
 	struct cg_usage usage;
-	container_usage(s->opt->cgroup, &usage);
+	container_usage(s->opt->cgroup, &usage, &s->end.spent);
 	log_finish(&s->log);
 	s->end.oom_kills = usage.oom_kills;
 	s->end.peak_memory_bytes = usage.memory_peak_bytes;

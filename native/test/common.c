@@ -1,5 +1,6 @@
 /*
  * common json     reads lines of JSON; prints each again, compact, or "error: ..."
+ * common io-v1     reads the text of blkio.throttle.io_service_bytes (io-v2: of io.stat); prints bytes read and written
  * common cgroup   reads the text of a mountinfo; prints where each controller is
  */
 #include <stdio.h>
@@ -51,6 +52,12 @@ int main(int argc, char **argv)
 	size_t len;
 	if (argc != 2 || fs_read_fd(0, "stdin", 64u << 20, &text, &len, &err) < 0)
 		return 2;
+	if (!strncmp(argv[1], "io-", 3)) {
+		uint64_t r, w;
+		cg_parse_io(text, !strcmp(argv[1], "io-v2"), &r, &w);
+		printf("{\"read\":%llu,\"written\":%llu}\n", (unsigned long long)r, (unsigned long long)w);
+		return 0;
+	}
 	if (!strcmp(argv[1], "cgroup")) {
 		show_layout(text);
 		return 0;

@@ -99,6 +99,27 @@ describe('the JSON reader', () => {
   });
 });
 
+describe('the bytes that a cgroup moved', () => {
+  const moved = (version: string, ...lines: string[]): unknown => JSON.parse(run(`io-${version}`, `${lines.join('\n')}\n`));
+
+  it('are summed over disks, loop devices left out', () => {
+    expect(
+      moved(
+        'v2',
+        '7:0 rbytes=9 wbytes=9 rios=1 wios=1 dbytes=0 dios=0',
+        '254:0 rbytes=4096 wbytes=8192 rios=1',
+        '8:0',
+        '8:16 rbytes=1 wbytes=2',
+      ),
+    ).toEqual({ read: 4097, written: 8194 });
+    expect(moved('v1', '7:0 Read 9', '254:0 Read 4096', '254:0 Write 8192', '254:0 Sync 1', '254:0 Total 12288', 'Total 12288')).toEqual({
+      read: 4096,
+      written: 8192,
+    });
+    expect(moved('v2', '')).toEqual({ read: 0, written: 0 });
+  });
+});
+
 describe('the cgroup layout', () => {
   const line = (mount: string, type: string, options: string): string =>
     `31 23 0:28 / ${mount} rw,relatime shared:9 - ${type} ${type} rw,${options}`;

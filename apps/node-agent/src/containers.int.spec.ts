@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { defaultSpec } from './testing/default-spec.js';
 import { processesOf } from './testing/host-state.js';
 import { missingForContainers, TestNode } from './testing/test-node.js';
 
@@ -48,6 +49,28 @@ describe.skipIf(missing !== null)(`containers of an agent${missing === null ? ''
   it('counts the cpu time of a container', async () => {
     const { exit } = await node.run('i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done');
     expect(exit?.cpuTimeUs).toBeGreaterThan(8_000);
+  });
+
+  it('counts what a container had of cpu, processes and kills, and how long its cpu limit held it up', async () => {
+    const { exit } = await node.run({
+      command: [
+        '/bin/sh',
+        '-c',
+        '(sleep 0.2 & sleep 0.2 & sleep 0.2 & wait); i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; dd if=/dev/zero of=/dev/null bs=200M count=1; true',
+      ],
+      resources: { ...defaultSpec.resources, cpuMillis: 100 },
+    });
+    expect(exit?.usage).toMatchObject({ oomKills: 1 });
+    const { cpuUserUs, cpuSystemUs, cpuPeriods, cpuThrottledPeriods, cpuThrottledUs, peakPids } = exit?.usage ?? {};
+    expect(cpuUserUs).toBeGreaterThan(0);
+    // Kernels sample what they count apart, and sum exactly.
+    expect((cpuUserUs ?? 0) + (cpuSystemUs ?? 0)).toBeGreaterThan((exit?.cpuTimeUs ?? 0) / 2);
+    expect(cpuPeriods).toBeGreaterThan(0);
+    expect(cpuThrottledPeriods).toBeGreaterThan(0);
+    expect(cpuThrottledPeriods).toBeLessThanOrEqual(cpuPeriods ?? 0);
+    expect(cpuThrottledUs).toBeGreaterThan(0);
+    // Linux counts the most processes of a cgroup since 6.6 (v2), and since 6.11 on v1.
+    if (peakPids !== null) expect(peakPids).toBeGreaterThanOrEqual(4);
   });
 
   it('kills a container that ignores the stop signal when its time is up', async () => {
@@ -244,7 +267,7 @@ describe.skipIf(missing !== null)(`containers of an agent${missing === null ? ''
     expect(await (await node.agent?.fetch('/leftovers'))?.json()).toEqual([]);
     expect([...(await node.hostState())].filter((thing) => !before.state.has(thing))).toEqual([]);
     // The lower of an image without layers and the place of layers' mounts, which the agent's first look at its machine made.
-    expect(await readdir(join(node.directory, 'agent/snapshots'))).toEqual(['.empty', '.layers']);
+    expect(await readdir(join(node.directory, 'agent/snapshots'))).toEqual(['.empty', '.layers', '.spare']);
     expect(await readdir(join(node.directory, 'agent/snapshots/.layers'))).toEqual([]);
     expect(await descriptors()).toBeLessThanOrEqual(before.descriptors + 3);
   });

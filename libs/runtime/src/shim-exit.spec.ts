@@ -10,6 +10,17 @@ const record = {
   finishedAt: '2026-01-01T00:00:01.000000000Z',
   peakMemoryBytes: 4096,
   cpuTimeUs: 1000,
+  usage: {
+    cpuUserUs: 600,
+    cpuSystemUs: 400,
+    cpuPeriods: 3,
+    cpuThrottledPeriods: 1,
+    cpuThrottledUs: 90,
+    oomKills: 0,
+    readBytes: 4096,
+    writtenBytes: null,
+    peakPids: 2,
+  },
   logBytes: 10,
   logDroppedBytes: 0,
 };
@@ -34,6 +45,8 @@ describe("a shim's exit record", () => {
     ['finishedAt', null],
     ['peakMemoryBytes', 0.5],
     ['cpuTimeUs', undefined],
+    ['usage', {}],
+    ['usage', 'much'],
     ['logBytes', null],
     ['logDroppedBytes', 2 ** 60],
   ])('is refused with the %s %j', (field, value) => {

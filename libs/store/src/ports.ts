@@ -72,6 +72,8 @@ export interface AttemptRow {
   failure: FailureRow | null;
   peakMemoryBytes: number | null;
   cpuTimeUs: number | null;
+  /** Wire's CgroupUsage as JSON. */
+  usage: unknown;
   logBytes: number | null;
 }
 /** `spec` is wire's RunSpec as JSON. */
@@ -250,6 +252,8 @@ export interface AttemptReport extends LeaseRow {
         finishedAt: Date;
         peakMemoryBytes: number | null;
         cpuTimeUs: number | null;
+        /** Wire's CgroupUsage as JSON. */
+        usage: unknown;
         logBytes: number;
       }
     | { kind: 'failed'; failure: FailureRow; retryable: boolean }

@@ -122,6 +122,7 @@ function attemptRow(attempt: StoredRun['attempts'][number]): AttemptRow {
     failure: attempt.failure as FailureRow | null,
     peakMemoryBytes: numberOrNull(attempt.peakMemoryBytes),
     cpuTimeUs: numberOrNull(attempt.cpuTimeUs),
+    usage: attempt.usage,
     logBytes: numberOrNull(attempt.logBytes),
   };
 }

@@ -126,6 +126,7 @@ export function exited(change: Partial<Extract<AttemptReport['fact'], { kind: 'e
     finishedAt: new Date(),
     peakMemoryBytes: MiB,
     cpuTimeUs: 1000,
+    usage: null,
     logBytes: 0,
     ...change,
   };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { digest, nodeId, runId, timestamp } from './primitives.js';
-import { runFailure, runSpec } from './run.js';
+import { cgroupUsage, runFailure, runSpec } from './run.js';
 
 /*
  * The agent link. The agent joins once over HTTP (`POST /v1/nodes/join`), then dials `GET /v1/nodes/link` as a WebSocket with
@@ -27,6 +27,7 @@ export const exitRecord = z.object({
   cpuTimeUs: z.int().nullable(),
   logBytes: z.int().describe("Length of the attempt's log file; it is whole once so many bytes are acknowledged"),
   logDroppedBytes: z.int(),
+  usage: cgroupUsage.nullable().default(null).describe('Null: its shim is of a time before it was counted'),
 });
 export type ExitRecord = z.infer<typeof exitRecord>;
 

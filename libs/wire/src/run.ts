@@ -132,8 +132,34 @@ export const runFailure = z.object({
 });
 export type RunFailure = z.infer<typeof runFailure>;
 
-/** What an attempt used, as its cgroup counted it. */
-export const usage = z.object({ peakMemoryBytes: z.int().nullable(), cpuTimeMs: z.number().nullable() });
+/** What a container used beside memory and cpu time, as its cgroup counted it; null: the node's kernel does not count it. */
+export const cgroupUsage = z.object({
+  cpuUserUs: z.int().nullable(),
+  cpuSystemUs: z.int().nullable(),
+  cpuPeriods: z.int().nullable(),
+  cpuThrottledPeriods: z.int().nullable(),
+  cpuThrottledUs: z.int().nullable(),
+  oomKills: z.int().nullable(),
+  readBytes: z.int().nullable(),
+  writtenBytes: z.int().nullable(),
+  peakPids: z.int().nullable(),
+});
+export type CgroupUsage = z.infer<typeof cgroupUsage>;
+
+/** What an attempt used, as its cgroup counted it; null: not known, or not counted by its node's kernel. */
+export const usage = z.object({
+  peakMemoryBytes: z.int().nullable(),
+  cpuTimeMs: z.number().nullable(),
+  cpuUserMs: z.number().nullable(),
+  cpuSystemMs: z.number().nullable(),
+  cpuPeriods: z.int().nullable().describe('Tenths of a second in which it wanted the cpu'),
+  cpuThrottledPeriods: z.int().nullable().describe('Those in which it had to wait for its limit'),
+  cpuThrottledMs: z.number().nullable(),
+  oomKills: z.int().nullable().describe('Its processes that the kernel killed for its memory'),
+  readBytes: z.int().nullable().describe('From disks'),
+  writtenBytes: z.int().nullable().describe('To disks; under cgroup v1 only what was not left to the page cache'),
+  peakPids: z.int().nullable().describe('Processes and threads at a time'),
+});
 
 export const attempt = z.object({
   number: z.int(),

@@ -1,5 +1,5 @@
 import type { ApiKeyRow, AttemptRow, NodeRow, RunEventRow, RunRow, TenantRow } from '@berth/store';
-import type { apiKey, Node, Run, RunEvent, RunSpec, Tenant } from '@berth/wire';
+import type { apiKey, CgroupUsage, Node, Run, RunEvent, RunSpec, Tenant } from '@berth/wire';
 import type { z } from 'zod';
 
 /* Rows of the store as the API shows them: times as RFC 3339, nothing that is for us alone. */
@@ -40,7 +40,25 @@ function renderAttempt(row: AttemptRow): Run['attempts'][number] {
     signal: row.signal,
     oomKilled: row.oomKilled,
     failure: row.failure,
-    usage: { peakMemoryBytes: row.peakMemoryBytes, cpuTimeMs: row.cpuTimeUs === null ? null : row.cpuTimeUs / 1000 },
+    usage: renderUsage(row),
+  };
+}
+
+function renderUsage({ peakMemoryBytes, cpuTimeUs, usage }: AttemptRow): Run['attempts'][number]['usage'] {
+  const counted = (usage ?? {}) as Partial<CgroupUsage>;
+  const toMs = (us: number | null | undefined): number | null => (typeof us === 'number' ? us / 1000 : null);
+  return {
+    peakMemoryBytes,
+    cpuTimeMs: toMs(cpuTimeUs),
+    cpuUserMs: toMs(counted.cpuUserUs),
+    cpuSystemMs: toMs(counted.cpuSystemUs),
+    cpuPeriods: counted.cpuPeriods ?? null,
+    cpuThrottledPeriods: counted.cpuThrottledPeriods ?? null,
+    cpuThrottledMs: toMs(counted.cpuThrottledUs),
+    oomKills: counted.oomKills ?? null,
+    readBytes: counted.readBytes ?? null,
+    writtenBytes: counted.writtenBytes ?? null,
+    peakPids: counted.peakPids ?? null,
   };
 }
 

@@ -1,3 +1,4 @@
+import type { CgroupUsage } from '@berth/wire';
 import { Injectable } from '@nestjs/common';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -61,6 +62,22 @@ export class Metrics {
     buckets: [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36_000],
     registers: [this.registry],
   });
+  private readonly throttled = new Counter({
+    name: 'berth_run_cpu_throttled_seconds_total',
+    help: 'Time that ended containers waited for their cpu limit',
+    registers: [this.registry],
+  });
+  private readonly oomKills = new Counter({
+    name: 'berth_run_oom_kills_total',
+    help: 'Processes of ended containers that the kernel killed for their memory',
+    registers: [this.registry],
+  });
+  private readonly diskBytes = new Counter({
+    name: 'berth_run_disk_bytes_total',
+    help: 'Bytes that ended containers read from and wrote to disks',
+    labelNames: ['direction'],
+    registers: [this.registry],
+  });
   readonly logBytes = new Counter({ name: 'berth_log_bytes_total', help: 'Bytes of logs stored', registers: [this.registry] });
   readonly sweeps = new Counter({
     name: 'berth_sweeper_actions_total',
@@ -88,6 +105,14 @@ export class Metrics {
     for (const outcome of ['published', 'taken', 'failed']) this.wakeUps.inc({ outcome }, 0);
     for (const outcome of ['applied', 'stale']) this.reports.inc({ kind: 'exited', outcome }, 0);
     collectDefaultMetrics({ register: this.registry, prefix: 'berth_' });
+  }
+
+  /** Counts what an ended container used; what its node's kernel does not count stays out. */
+  countUsage({ cpuThrottledUs, oomKills, readBytes, writtenBytes }: CgroupUsage): void {
+    this.throttled.inc((cpuThrottledUs ?? 0) / 1e6);
+    this.oomKills.inc(oomKills ?? 0);
+    this.diskBytes.inc({ direction: 'read' }, readBytes ?? 0);
+    this.diskBytes.inc({ direction: 'written' }, writtenBytes ?? 0);
   }
 
   /** A gauge that is read when scraped. When `read` fails, the scrape goes on without its values. */

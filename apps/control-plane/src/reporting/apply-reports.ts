@@ -45,9 +45,10 @@ export class ApplyReports {
       this.metrics.reports.inc({ kind: report.kind, outcome: applied.has(report.id) ? 'applied' : 'stale' });
       // An exit that is told twice was one exit.
       if (report.kind !== 'exited' || !applied.has(report.id) || !changed.has(report.runId)) continue;
-      const { peakMemoryBytes, cpuTimeUs } = report.exit;
+      const { peakMemoryBytes, cpuTimeUs, usage } = report.exit;
       if (peakMemoryBytes !== null) this.metrics.runPeakMemory.observe(peakMemoryBytes);
       if (cpuTimeUs !== null) this.metrics.runCpuTime.observe(cpuTimeUs / 1e6);
+      if (usage !== null) this.metrics.countUsage(usage);
     }
   }
 }
@@ -77,7 +78,7 @@ function fact(report: Report): AttemptReport['fact'] {
 }
 
 function exitFact(exit: ExitRecord): AttemptReport['fact'] {
-  const { exitCode, signal, oomKilled, stoppedBy, startedAt, finishedAt, peakMemoryBytes, cpuTimeUs, logBytes } = exit;
+  const { exitCode, signal, oomKilled, stoppedBy, startedAt, finishedAt, peakMemoryBytes, cpuTimeUs, usage, logBytes } = exit;
   return {
     kind: 'exited',
     exitCode,
@@ -88,6 +89,7 @@ function exitFact(exit: ExitRecord): AttemptReport['fact'] {
     finishedAt: new Date(finishedAt),
     peakMemoryBytes,
     cpuTimeUs,
+    usage,
     logBytes,
   };
 }

@@ -148,6 +148,7 @@ export class AgentPeer {
         finishedAt: now,
         peakMemoryBytes: 1024 * 1024,
         cpuTimeUs: 1500,
+        usage: null,
         logBytes: 0,
         logDroppedBytes: 0,
         ...exit,

@@ -16,6 +16,7 @@ const exit = {
   finishedAt: '2026-01-01T00:00:00Z',
   peakMemoryBytes: null,
   cpuTimeUs: null,
+  usage: null,
   logBytes: 0,
   logDroppedBytes: 0,
 };

@@ -63,8 +63,8 @@ function applyReport(change: RunChange, report: AttemptReport): void {
   if (fact.kind === 'running') change.startedAt = fact.startedAt;
   if (fact.kind === 'exited') {
     change.startedAt ??= fact.startedAt;
-    const { exitCode, signal, oomKilled, peakMemoryBytes, cpuTimeUs, logBytes } = fact;
-    change.exit = { exitCode, signal, oomKilled, peakMemoryBytes, cpuTimeUs, logBytes };
+    const { exitCode, signal, oomKilled, peakMemoryBytes, cpuTimeUs, usage, logBytes } = fact;
+    change.exit = { exitCode, signal, oomKilled, peakMemoryBytes, cpuTimeUs, usage, logBytes };
   }
 }
 

@@ -69,6 +69,7 @@ export interface ExitRecord {
   readonly oomKilled: boolean;
   readonly peakMemoryBytes: number | null;
   readonly cpuTimeUs: number | null;
+  readonly usage: unknown;
   readonly logBytes: number;
 }
 
@@ -138,7 +139,7 @@ const writeStatement = `
     SELECT * FROM jsonb_to_recordset($1) AS c(
       id text, state text, terminal boolean, retry boolean, attempt int, "attemptEnded" boolean, abandoned boolean, "cancelRequested" boolean,
       "nodeId" text, "cpuMillis" int, "memoryBytes" bigint, "diskBytes" bigint, failure jsonb, "startedAt" timestamptz, "finishedAt" timestamptz,
-      "exitCode" int, signal int, "oomKilled" boolean, "peakMemoryBytes" bigint, "cpuTimeUs" bigint, "logBytes" bigint)
+      "exitCode" int, signal int, "oomKilled" boolean, "peakMemoryBytes" bigint, "cpuTimeUs" bigint, "logBytes" bigint, usage jsonb)
   ), run AS (
     UPDATE runs SET
       state = c.state,
@@ -165,7 +166,7 @@ const writeStatement = `
       abandoned = c.abandoned,
       failure = c.failure,
       exit_code = c."exitCode", signal = c.signal, oom_killed = coalesce(c."oomKilled", false),
-      peak_memory_bytes = c."peakMemoryBytes", cpu_time_us = c."cpuTimeUs", log_bytes = c."logBytes"
+      peak_memory_bytes = c."peakMemoryBytes", cpu_time_us = c."cpuTimeUs", usage = c.usage, log_bytes = c."logBytes"
     FROM change c WHERE c."nodeId" IS NOT NULL AND attempts.run_id = c.id AND attempts.number = c.attempt
   ), node AS (
     UPDATE nodes SET
