@@ -61,7 +61,12 @@ function machine(title, cgroups, specs) {
 }
 
 /** What must hold on another kernel and another layout of cgroups: everything that makes containers. */
-const machineSpecs = ['test/dist/native/*.spec.js', 'test/dist/shim/*.spec.js', 'apps/node-agent/dist/containers.int.spec.js'];
+const machineSpecs = [
+  'test/dist/native/*.spec.js',
+  'test/dist/shim/*.spec.js',
+  'apps/node-agent/dist/containers.int.spec.js',
+  'libs/image/dist/snapshot/disk-limit.int.spec.js',
+];
 
 /** What depends most on the layout of cgroups: limits, and attacks on them. */
 const besiegedSpecs = ['cgroups', 'hostile', 'attacks'].map((name) => `test/dist/native/${name}.int.spec.js`);
