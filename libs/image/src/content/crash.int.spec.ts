@@ -1,91 +1,48 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, readdir, truncate } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type BuiltImage, buildImage } from '../build/build-image.js';
-import { buildLayer } from '../build/build-layer.js';
-import { RegistryClient } from '../registry/registry-client.js';
-import { HostileRegistry } from '../testing/hostile-registry.js';
-import { incompressible } from '../testing/incompressible.js';
-import { isRoot, nativeProgram } from '../testing/native-program.js';
-import { ContentStore } from './content-store.js';
-import { ImagePuller } from './image-puller.js';
-import { LayerProgram } from './layer-program.js';
+import { CrashRig } from '../testing/crash-rig.js';
+import { isRoot } from '../testing/native-program.js';
 
-const berthLayerPath = nativeProgram('berth-layer');
-const pullOnce = join(import.meta.dirname, '../testing/pull-once.js');
-/** How often the pulling process is killed; BERTH_TEST_KILLS asks for more. */
-const kills = Number(process.env.BERTH_TEST_KILLS ?? 8);
+/** `npm run crash` does as many as it is told to. */
+const kills = 8;
 
 describe.skipIf(!isRoot)('a store whose process dies', () => {
-  let dir: string;
-  let registry: HostileRegistry;
-  let image: BuiltImage;
-  let reference: string;
-
+  let rig: CrashRig;
   beforeEach(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'berth-crash-'));
-    registry = await HostileRegistry.start();
-    const layers = [1, 2, 3].map((index) =>
-      buildLayer(
-        Array.from({ length: 40 }, (_, file) => ({ type: 'file', path: `l${index}/f${file}`, content: incompressible(40_000) }) as const),
-      ),
-    );
-    image = buildImage({ layers: await Promise.all(layers), config: {}, platform: 'linux/amd64' });
-    registry.addImage(image);
-    reference = `${registry.host}/team/app`;
+    rig = await CrashRig.start();
   });
-  afterEach(async () => {
-    await registry.stop();
-    await new LayerProgram(berthLayerPath).remove(dir);
-  });
-
-  const open = () => ContentStore.open({ dir, berthLayerPath });
-  const pullInto = (store: ContentStore) =>
-    new ImagePuller(store).pull(
-      { reference, digest: image.manifestDigest },
-      {
-        client: new RegistryClient({ resolveRegistry: (host) => ({ url: `http://${host}`, allowInternal: true }) }),
-        platform: 'linux/amd64',
-      },
-    );
-
-  /** Whatever the store claims to have is whole. */
-  async function check(store: ContentStore): Promise<void> {
-    expect(await readdir(join(dir, 'tmp'))).toEqual([]);
-    expect((await readdir(join(dir, 'layers'))).length).toBe(store.layerIds().length);
-    for (const diffId of store.layerIds()) execFileSync('fsck.erofs', ['--extract', store.layerPath(diffId)], { stdio: 'pipe' });
-  }
+  afterEach(() => rig.stop());
 
   it(`is sound after each of ${kills} kills in the middle of pulls and collections`, async () => {
-    let seed = 7;
-    for (let kill = 0; kill < kills; kill++) {
-      const child = spawn(process.execPath, [pullOnce, dir, reference, image.manifestDigest], { stdio: ['ignore', 'pipe', 'ignore'] });
-      const gone = once(child, 'exit');
-      await once(child.stdout, 'data');
-      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
-      await sleep((seed >>> 8) % 250);
-      child.kill('SIGKILL');
-      await gone;
-      await check(await open());
+    for (let seed = 1; seed <= kills; seed++) await rig.trial(seed);
+    const store = await rig.open();
+    for (const image of rig.images) {
+      await rig.pullInto(store, image);
+      expect(store.hasAll(image.manifestDigest)).toBe(true);
     }
-    const store = await open();
-    await pullInto(store);
-    expect(store.hasAll(image.manifestDigest)).toBe(true);
-    await check(store);
+    await rig.check(store);
   }, 120_000);
 
+  it('is not called sound when a byte of a layer is wrong', async () => {
+    const store = await rig.open();
+    for (const image of rig.images) await rig.pullInto(store, image);
+    const [first = ''] = store.layerIds();
+    await truncate(store.layerPath(first), 100_000);
+    await expect(rig.check(await rig.open())).rejects.toThrow(`layer ${first} is not what it should be`);
+  });
+
   it('pulls again what a power cut left without its record', async () => {
-    await pullInto(await open());
-    const [first = ''] = await readdir(join(dir, 'layers'));
-    await truncate(join(dir, 'layers', first, 'layer.json'));
-    const store = await open();
-    expect(store.layerIds()).toHaveLength(2);
+    const [image] = rig.images;
+    if (image === undefined) throw new Error('the rig has no image');
+    await rig.pullInto(await rig.open(), image);
+    const [first = ''] = await readdir(join(rig.dir, 'store/layers'));
+    await truncate(join(rig.dir, 'store/layers', first, 'layer.json'));
+    const store = await rig.open();
+    expect(store.layerIds()).toHaveLength(1);
     expect(store.image(image.manifestDigest)).toBeUndefined();
-    expect((await pullInto(store)).layers).toHaveLength(3);
-    await check(await open());
+    await rig.pullInto(store, image);
+    expect(store.image(image.manifestDigest)?.layers).toHaveLength(2);
+    await rig.check(await rig.open());
   });
 });
