@@ -76,6 +76,7 @@ static const struct option_def kill_options[] = {
 
 static const struct option_def delete_options[] = {
 	{ "force", 'f', OPTION_FLAG, AT(force), NULL, "kill it first; no error when there is none" },
+	{ "regex", 'r', OPTION_FLAG, AT(regex), NULL, "ID is an extended regular expression: all that it matches" },
 	{ 0 },
 };
 
@@ -138,13 +139,18 @@ PLAIN(create)
 PLAIN(park)
 PLAIN(start)
 PLAIN(state)
-PLAIN(delete)
 PLAIN(pause)
 PLAIN(resume)
 PLAIN(list)
 PLAIN(ps)
 PLAIN(update)
 PLAIN(events)
+
+static int run_delete(const struct container_options *o, int *status, struct rt_error *err)
+{
+	(void)status;
+	return o->regex ? container_delete_matching(o, err) : container_delete(o, err);
+}
 
 static int run_features(const struct container_options *o, int *status, struct rt_error *err)
 {
@@ -173,7 +179,7 @@ const struct command_def command_defs[] = {
 	{ "run", "ID", 1, 1, run_options, container_run, 1, "create and start" },
 	{ "state", "ID", 1, 1, no_options, run_state, 1, "print the OCI state" },
 	{ "kill", "ID [SIGNAL]", 1, 2, kill_options, run_kill, 1, "send a signal, TERM by default" },
-	{ "delete", "ID", 1, 1, delete_options, run_delete, 1, "remove a stopped container" },
+	{ "delete", "ID | --regex EXPRESSION", 1, 1, delete_options, run_delete, 1, "remove a stopped container" },
 	{ "exec", "ID PROGRAM [ARGUMENT...] | --process FILE ID", 1, -1, exec_options, container_exec, 255, "run another process in a container" },
 	{ "pause", "ID", 1, 1, no_options, run_pause, 1, "freeze all its processes" },
 	{ "resume", "ID", 1, 1, no_options, run_resume, 1, "let them go on" },

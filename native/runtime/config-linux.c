@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "runtime/config.h"
+#include "runtime/lsm.h"
 
 const char *const ns_names[NS_KINDS] = {
 	[NS_USER] = "user", [NS_PID] = "pid", [NS_NET] = "network", [NS_MOUNT] = "mount", [NS_IPC] = "ipc", [NS_UTS] = "uts", [NS_CGROUP] = "cgroup", [NS_TIME] = "time",
@@ -58,7 +59,25 @@ int config_maps(struct config *c, const struct json *obj, const char *key, struc
 	return 0;
 }
 
-static int parse_device(const struct json *n, struct device_spec *d, struct rt_error *err)
+/* "/dev/x/" names what "/dev/x" does, as mknod(1) has it. */
+static int trim_slashes(struct config *c, const char **path, struct rt_error *err)
+{
+	size_t n = strlen(*path);
+	while (n > 0 && (*path)[n - 1] == '/')
+		n--;
+	if (n == 0)
+		return rt_fail(err, EINVAL, "config.json: linux.devices.path %s names no file", *path);
+	if (!(*path)[n])
+		return 0;
+	char *out = config_alloc(c, n + 1, 1);
+	if (!out)
+		return rt_fail(err, ENOMEM, "config.json: devices");
+	memcpy(out, *path, n);
+	*path = out;
+	return 0;
+}
+
+static int parse_device(struct config *c, const struct json *n, struct device_spec *d, struct rt_error *err)
 {
 	const char *type = "";
 	int64_t major = 0, minor = 0, mode = 0666;
@@ -70,6 +89,8 @@ static int parse_device(const struct json *n, struct device_spec *d, struct rt_e
 		return r;
 	if (!d->path || d->path[0] != '/')
 		return rt_fail(err, EINVAL, "config.json: linux.devices.path must be absolute");
+	if ((r = trim_slashes(c, &d->path, err)) < 0)
+		return r;
 	if (strlen(type) != 1 || !strchr("cubp", type[0]))
 		return rt_fail(err, EINVAL, "config.json: device %s has type \"%s\"", d->path, type);
 	d->type = type[0] == 'u' ? 'c' : type[0];
@@ -89,7 +110,7 @@ static int parse_devices(struct config *c, const struct json *linux_, struct rt_
 	if (!c->devices)
 		return rt_fail(err, ENOMEM, "config.json: devices");
 	json_each(n, list) {
-		if ((r = parse_device(n, &c->devices[c->device_count++], err)) < 0)
+		if ((r = parse_device(c, n, &c->devices[c->device_count++], err)) < 0)
 			return r;
 	}
 	return 0;
@@ -202,7 +223,7 @@ static int parse_personality(struct config *c, const struct json *linux_, struct
 
 static int refuse_unsupported(const struct json *linux_, struct rt_error *err)
 {
-	static const char *const fields[] = { "intelRdt", "mountLabel", "memoryPolicy", "netDevices" };
+	static const char *const fields[] = { "intelRdt", "memoryPolicy", "netDevices" };
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
 		const struct json *n = json_get(linux_, fields[i]);
 		if (n && !(n->type == JSON_STRING && n->count == 0) && !(n->type == JSON_OBJECT && n->count == 0))
@@ -223,8 +244,9 @@ static int check_paths(const struct strings *paths, const char *what, struct rt_
 int config_parse_linux(struct config *c, const struct json *l, struct rt_error *err)
 {
 	const struct json *resources;
+	const char *mount_label = "";
 	int r;
-	if ((r = refuse_unsupported(l, err)) < 0 || (r = parse_namespaces(c, l, err)) < 0 || (r = config_maps(c, l, "uidMappings", &c->uid_maps, err)) < 0 ||
+	if ((r = refuse_unsupported(l, err)) < 0 || (r = config_string(l, "mountLabel", &mount_label, err)) < 0 || (r = lsm_check_mount_label(mount_label, err)) < 0 || (r = parse_namespaces(c, l, err)) < 0 || (r = config_maps(c, l, "uidMappings", &c->uid_maps, err)) < 0 ||
 	    (r = config_maps(c, l, "gidMappings", &c->gid_maps, err)) < 0 || (r = parse_devices(c, l, err)) < 0 ||
 	    (r = parse_sysctls(c, l, err)) < 0 || (r = config_string(l, "cgroupsPath", &c->cgroups_path, err)) < 0 ||
 	    (r = config_object(l, "resources", &resources, err)) < 0 || (r = config_parse_resources(c, resources, err)) < 0 ||

@@ -149,8 +149,10 @@ int config_parse_process(struct config *c, const struct json *process, struct rt
 	p->oom_score_adj = p->has_oom_score_adj ? (int)oom : 0;
 	p->console_width = (unsigned)width;
 	p->console_height = (unsigned)height;
-	if (p->args.count == 0 || !*p->args.at[0])
+	if (process && (p->args.count == 0 || !*p->args.at[0]))
 		return rt_fail(err, EINVAL, "config.json: process.args must name a program");
+	if (!process)
+		p->cwd = "/";
 	if (!p->cwd || p->cwd[0] != '/')
 		return rt_fail(err, EINVAL, "config.json: process.cwd must be an absolute path");
 	if ((r = check_env(&p->env, err)) < 0 || (r = parse_user(c, process, err)) < 0 || (r = parse_rlimits(c, process, err)) < 0 ||

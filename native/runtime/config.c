@@ -204,11 +204,26 @@ static int check_version(struct config *c, const struct json *root, struct rt_er
 	return 0;
 }
 
+/* As crun and podman's --group-add keep-groups have it: "1" leaves the program the groups of whoever runs the runtime. */
+static int asks_for_own_groups(const struct config *c, bool *out, struct rt_error *err)
+{
+	const char *value = "0";
+	int r = config_string(c->annotations, KEEP_GROUPS_ANNOTATION, &value, err);
+	*out = !strcmp(value, "1");
+	return r == 0 && !*out && strcmp(value, "0") ? rt_fail(err, EINVAL, "config.json: annotation " KEEP_GROUPS_ANNOTATION " is 0 or 1, not \"%s\"", value) : r;
+}
+
 static int check_whole(struct config *c, struct rt_error *err)
 {
 	if (c->resources.memory_swap > 0 && c->resources.memory_limit == LIMIT_UNSET)
 		return rt_fail(err, EINVAL, "config.json: memory.swap needs memory.limit");
-	c->process.keep_groups = rootless_keeps_groups(c);
+	bool asked = false;
+	int r = asks_for_own_groups(c, &asked, err);
+	if (r < 0)
+		return r;
+	if (asked && c->process.group_count)
+		return rt_fail(err, EINVAL, "config.json: additionalGids and the annotation " KEEP_GROUPS_ANNOTATION " exclude each other");
+	c->process.keep_groups = asked || rootless_keeps_groups(c);
 	if (c->process.keep_groups && c->process.group_count)
 		return rt_fail(err, ENOTSUP, "config.json: additionalGids need gidMappings of more than the user's own group");
 	if ((c->hostname || c->domainname) && !ns_has(c, NS_UTS) && !c->ns.path[NS_UTS])
@@ -256,8 +271,6 @@ int config_parse(struct config *c, struct rt_error *err)
 		return r;
 	if (!c->rootfs || !*c->rootfs)
 		return wrong(err, "root.path", "a path");
-	if (!process)
-		return wrong(err, "process", "given");
 	if ((r = parse_mounts(c, root, err)) < 0 || (r = config_parse_process(c, process, err)) < 0 ||
 	    (r = config_parse_linux(c, linux_, err)) < 0 || (r = config_parse_hooks(c, root, err)) < 0)
 		return r;

@@ -75,6 +75,7 @@ struct scheduler_spec {
 
 enum cap_set { CAPSET_BOUNDING, CAPSET_EFFECTIVE, CAPSET_PERMITTED, CAPSET_INHERITABLE, CAPSET_AMBIENT, CAPSETS };
 
+/* Without args: the config has no process, which `create` can do without and `start` cannot (runtime-spec "Process"). */
 struct process_spec {
 	struct strings args, env;
 	const char *cwd;
@@ -82,7 +83,7 @@ struct process_spec {
 	uint32_t *groups;
 	size_t group_count;
 	mode_t umask;
-	bool keep_groups; /* the user's own cannot be dropped: the map of an ordinary user's own group alone bars setgroups(2) */
+	bool keep_groups; /* the user's own cannot be dropped: the map of an ordinary user's own group alone bars setgroups(2); or are to be kept */
 	bool terminal, no_new_privileges;
 	unsigned console_width, console_height;
 	bool has_capabilities;
@@ -117,6 +118,9 @@ struct hook_list {
 struct sysctl_spec {
 	const char *key, *value;
 };
+
+/* Gives the program more than the rest of the config does: an engine lets nobody but its operator set it. */
+#define KEEP_GROUPS_ANNOTATION "run.oci.keep_original_groups"
 
 struct config {
 	struct json_doc *doc;

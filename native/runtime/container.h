@@ -41,7 +41,7 @@ struct container_options {
 	bool keep;                 /* run */
 	int claim;                 /* park: a descriptor */
 	bool bare;                 /* park */
-	bool force;                /* delete */
+	bool force, regex;         /* delete */
 	bool all;                  /* kill */
 	int signal;
 
@@ -74,6 +74,8 @@ must_check int container_state(const struct container_options *o, struct rt_erro
 must_check int container_kill(const struct container_options *o, struct rt_error *err);
 /* Removes a stopped container, or with `force` any; the latter finds nothing to do for one that is gone. */
 must_check int container_delete(const struct container_options *o, struct rt_error *err);
+/* container_delete for every container whose id the POSIX extended expression o->id matches; what fails is a warning, and an error at the end. */
+must_check int container_delete_matching(const struct container_options *o, struct rt_error *err);
 /* Runs another process in a container that is created or running; unless detached, waits and gives its exit status. */
 must_check int container_exec(const struct container_options *o, int *status, struct rt_error *err);
 

@@ -153,11 +153,12 @@ static int run_hooks(struct creation *n, struct rt_error *err)
 	int r = sync_expect(n->sync_fd, SYNC_HOOKS, &m, err);
 	if (r < 0)
 		return r;
-	cleanup_free char *text = state_to_json(&n->state, STATUS_CREATING);
-	if (!text)
+	/* prestart dates from when `start` ran it, and the specification still has it come after the create operation (config.md, "Summary"). */
+	cleanup_free char *created = state_to_json(&n->state, STATUS_CREATED), *creating = state_to_json(&n->state, STATUS_CREATING);
+	if (!created || !creating)
 		return rt_fail(err, ENOMEM, "run hooks");
-	if ((r = hooks_run(&n->config.hooks[HOOK_PRESTART], "prestart", text, err)) < 0 ||
-	    (r = hooks_run(&n->config.hooks[HOOK_CREATE_RUNTIME], "createRuntime", text, err)) < 0)
+	if ((r = hooks_run(&n->config.hooks[HOOK_PRESTART], "prestart", created, err)) < 0 ||
+	    (r = hooks_run(&n->config.hooks[HOOK_CREATE_RUNTIME], "createRuntime", creating, err)) < 0)
 		return r;
 	return sync_send(n->sync_fd, SYNC_GO, err);
 }
@@ -273,6 +274,8 @@ int creation_make(struct creation *n, bool wait_for_start, struct rt_error *err)
 	/* Not before: the runtime may have run itself once more. */
 	if (n->park && fcntl(o->claim, F_SETFD, FD_CLOEXEC) < 0)
 		return rt_fail_errno(err, "keep --claim to itself");
+	if (!wait_for_start && (r = process_check_given(&n->config.process, err)) < 0)
+		return r;
 	n->state_dir = state_make(o->root, o->id, err);
 	if (n->state_dir < 0)
 		return n->state_dir;

@@ -14,7 +14,7 @@ static const struct { const char *name, *target; } links[] = {
 	{ "fd", "/proc/self/fd" }, { "stdin", "/proc/self/fd/0" }, { "stdout", "/proc/self/fd/1" }, { "stderr", "/proc/self/fd/2" }, { "ptmx", "pts/ptmx" },
 };
 
-/* Binds a host device over an empty file. */
+/* Binds a device over an empty file. */
 static int bind_device(int rootfs, const char *path, int tree, struct rt_error *err)
 {
 	cleanup_fd int target = target_open(rootfs, path, false, TARGET_REFUSE, err);

@@ -8,6 +8,7 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/caps.h"
+#include "runtime/log.h"
 #include "runtime/lsm.h"
 #include "runtime/user.h"
 
@@ -71,12 +72,14 @@ static int add_groups(struct config *c, const struct text_list *extra, struct rt
 	return 0;
 }
 
-static int add_caps(struct process_spec *p, const struct text_list *extra, struct rt_error *err)
+static void add_caps(struct process_spec *p, const struct text_list *extra)
 {
 	for (size_t i = 0; i < extra->count; i++) {
 		int cap = cap_from_name(extra->at[i]);
-		if (cap < 0)
-			return rt_fail(err, EINVAL, "--cap %s: unknown capability", extra->at[i]);
+		if (cap < 0) {
+			log_warning("--cap %.60s is unknown and is not given", extra->at[i]);
+			continue;
+		}
 		uint64_t bit = UINT64_C(1) << cap;
 		p->has_capabilities = true;
 		p->caps[CAPSET_BOUNDING] |= bit;
@@ -88,7 +91,6 @@ static int add_caps(struct process_spec *p, const struct text_list *extra, struc
 			p->caps[CAPSET_AMBIENT] |= bit;
 		}
 	}
-	return 0;
 }
 
 static int set_user(const struct container_options *o, pid_t init, struct config *c, struct rt_error *err)
@@ -119,7 +121,8 @@ static int from_options(const struct container_options *o, pid_t init, struct co
 	if ((o->user && (r = set_user(o, init, c, err)) < 0) || (o->env.count && (r = add_env(c, &o->env, err)) < 0) ||
 	    (o->groups.count && (r = add_groups(c, &o->groups, err)) < 0))
 		return r;
-	return add_caps(p, &o->caps, err);
+	add_caps(p, &o->caps);
+	return 0;
 }
 
 int exec_spec(const struct container_options *o, pid_t init, struct config *c, struct json_doc **doc, struct rt_error *err)

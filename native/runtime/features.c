@@ -123,6 +123,7 @@ int runtime_features(const struct container_options *options, struct rt_error *e
 	text(&o, "berth.runtime.version", BERTH_RUNTIME_VERSION);
 	text(&o, "berth.runtime.commit", runtime_commit);
 	json_out_close(&o, '}');
+	names(&o, "potentiallyUnsafeConfigAnnotations", (const char *const[]){ KEEP_GROUPS_ANNOTATION }, 1);
 	json_out_close(&o, '}');
 	cleanup_free char *all = json_out_finish(&o);
 	if (!all)

@@ -184,10 +184,10 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = become_user(p, a->filter, err)) < 0)
 		return r;
 	/* 8. As the user: what it may not enter or run, it does not. */
-	if ((r = become_enter_cwd(p, err)) < 0 || (r = exec_find(p, &program, err)) < 0 || (r = become_filtered(p, a->filter, err)) < 0)
+	if ((r = become_enter_cwd(p, err)) < 0 || (p->args.count && (r = exec_find(p, &program, err)) < 0) || (r = become_filtered(p, a->filter, err)) < 0)
 		return r;
 	/* 9. Wait, then go. */
-	if (a->asks_to_exec && (r = wait_for_start(a, err)) < 0)
+	if ((a->asks_to_exec && (r = wait_for_start(a, err)) < 0) || (r = process_check_given(p, err)) < 0)
 		return r;
 	if ((r = run_hooks(a, HOOK_START_CONTAINER, "startContainer", STATUS_CREATED, m.pid, err)) < 0)
 		return r;

@@ -93,6 +93,7 @@ int container_state(const struct container_options *o, struct rt_error *err)
 }
 
 #define DYING_MS 100
+#define SCHEDULED_MS 100
 
 static int thaw(const struct state *s, struct rt_error *err)
 {
@@ -126,17 +127,34 @@ int container_kill(const struct container_options *o, struct rt_error *err)
 	return o->signal == SIGKILL ? thaw(&s, err) : 0;
 }
 
+/*
+ * Whether the killed process ends. One that somebody moved into a frozen v1 cgroup of theirs cannot: it comes back into the
+ * container's, which is not frozen, and theirs stays as it is.
+ */
+static bool ends(const struct state *s, const struct cg_layout *layout, int pidfd)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	if (retry_eintr(poll(&p, 1, SCHEDULED_MS)) != 0)
+		return true;
+	if (s->cgroups_path) {
+		struct rt_error ignored = { 0 };
+		struct cgroups own = { .layout = *layout, .path = s->cgroups_path, .v2_fd = -1 };
+		if (cgroups_attach(&own, s->pid, &ignored) < 0)
+			log_debug("%s", ignored.text);
+	}
+	return retry_eintr(poll(&p, 1, CGROUPS_REMOVE_MS)) != 0;
+}
+
 /* First the container's process, with which a pid namespace ends; then whatever else is in the cgroup. */
 static int kill_everything(const struct state *s, const struct cg_layout *layout, struct rt_error *err)
 {
 	cleanup_fd int fd = state_pidfd(s);
 	if (fd >= 0) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
 		if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 			return rt_fail_errno(err, "kill the container's process");
 		if (s->cgroups_path && freezer_is_frozen(layout, s->cgroups_path) && freezer_set(layout, s->cgroups_path, false, err) < 0)
 			return -err->code;
-		if (retry_eintr(poll(&p, 1, CGROUPS_REMOVE_MS)) == 0)
+		if (!ends(s, layout, fd))
 			return rt_fail(err, EBUSY, "the container's process does not die");
 	}
 	return s->cgroups_path ? cgroups_kill(layout, s->cgroups_path, err) : 0;

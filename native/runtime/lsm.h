@@ -1,8 +1,14 @@
-/* process.apparmorProfile: the profile that AppArmor confines the program by (apparmor(7)). */
+/* process.apparmorProfile: the profile that AppArmor confines the program by (apparmor(7)); labels of SELinux. */
 #ifndef BERTH_RUNTIME_LSM_H
 #define BERTH_RUNTIME_LSM_H
 
 #include "runtime/config.h"
+
+/*
+ * linux.mountLabel. Where the kernel runs no SELinux it means nothing, and is passed over with a warning. Where it does,
+ * ENOTSUP: no mount here is ever labelled.
+ */
+must_check int lsm_check_mount_label(const char *label, struct rt_error *err);
 
 /* Takes the profile into p; "unconfined" needs no AppArmor. ENOTSUP for any other on a kernel without. */
 must_check int lsm_set_apparmor(struct process_spec *p, const char *profile, struct rt_error *err);

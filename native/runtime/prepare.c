@@ -1,6 +1,7 @@
 #include "runtime/prepare.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -9,6 +10,8 @@
 #include "common/scope.h"
 #include "runtime/idmap.h"
 #include "runtime/mount-api.h"
+#include "runtime/namespaces.h"
+#include "runtime/rootfs.h"
 #include "runtime/rootless.h"
 
 const struct device_spec default_device_specs[DEFAULT_DEVICES] = {
@@ -62,18 +65,65 @@ static int prepare_bind(const struct config *c, const struct mount_spec *m, int 
 	return is_directory(p->tree, &p->is_directory, err, m->source);
 }
 
+static mode_t device_type(const struct device_spec *d)
+{
+	return d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
+}
+
 static int prepare_device(const struct device_spec *d, uint64_t attrs, struct rt_error *err)
 {
 	cleanup_fd int tree = sys_open_tree(AT_FDCWD, d->path, OPEN_TREE_CLONE);
 	struct stat st;
 	if (tree < 0 || fstat(tree, &st) < 0)
 		return rt_fail_errno(err, "open device %s", d->path);
-	mode_t type = d->type == 'c' ? S_IFCHR : d->type == 'b' ? S_IFBLK : S_IFIFO;
+	mode_t type = device_type(d);
 	if ((st.st_mode & S_IFMT) != type || (type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
 		return rt_fail(err, EINVAL, "the host's %s is not the device %c %u:%u", d->path, d->type, d->major, d->minor);
 	if (sys_mount_setattr(tree, 0, attrs | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE) < 0)
 		return rt_fail_errno(err, "set the options of %s", d->path);
 	return take_fd(&tree);
+}
+
+/*
+ * A node with the owner and mode of the config, for a container whose user namespace bars it from making one: made by the host's
+ * root on a tmpfs that nobody else sees. Its name there is its number in the config.
+ */
+static int make_node(const struct config *c, const struct device_spec *d, int tmpfs, size_t number, struct rt_error *err)
+{
+	char name[24];
+	int64_t uid = ns_host_id(&c->uid_maps, d->uid), gid = ns_host_id(&c->gid_maps, d->gid);
+	if (uid < 0 || gid < 0)
+		return rt_fail(err, EINVAL, "config.json: device %s has an owner that the user namespace does not map", d->path);
+	snprintf(name, sizeof name, "%zu", number);
+	if (mknodat(tmpfs, name, device_type(d) | 0600, makedev(d->major, d->minor)) < 0)
+		return rt_fail_errno(err, "make device %s", d->path);
+	/* The umask is the caller's, and a new owner loses some bits: the mode comes last. */
+	if (fchownat(tmpfs, name, (uid_t)uid, (gid_t)gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmodat(tmpfs, name, d->mode, 0) < 0)
+		return rt_fail_errno(err, "own device %s", d->path);
+	int tree = sys_open_tree(tmpfs, name, OPEN_TREE_CLONE);
+	return tree < 0 ? rt_fail_errno(err, "open device %s", d->path) : tree;
+}
+
+/* In a user namespace that this container makes, its ids are known here. Who may not make devices binds the host's. */
+static int prepare_own_devices(const struct config *c, struct prepared *p, struct rt_error *err)
+{
+	const struct mount_options plain = { 0 };
+	cleanup_fd int tmpfs = -1;
+	for (size_t i = 0; i < c->device_count; i++) {
+		/* A FIFO is no device of the host's; anybody may make one. */
+		if (c->devices[i].type == 'p')
+			continue;
+		if (tmpfs < 0 && (tmpfs = mount_make("tmpfs", "devices", "/dev", &plain, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err)) < 0)
+			return tmpfs;
+		p->devices[i] = make_node(c, &c->devices[i], tmpfs, i, err);
+		if (p->devices[i] == -EPERM) {
+			*err = (struct rt_error){ 0 };
+			p->devices[i] = prepare_device(&c->devices[i], 0, err);
+		}
+		if (p->devices[i] < 0)
+			return p->devices[i];
+	}
+	return 0;
 }
 
 static int prepare_devices(struct config *c, struct prepared *p, struct rt_error *err)
@@ -82,6 +132,8 @@ static int prepare_devices(struct config *c, struct prepared *p, struct rt_error
 	p->devices = config_alloc(c, c->device_count, sizeof *p->devices);
 	if (!p->devices)
 		return rt_fail(err, ENOMEM, "prepare devices");
+	for (size_t i = 0; i < c->device_count; i++)
+		p->devices[i] = -1;
 	p->mask_file = -1;
 	if (c->masked_paths.count && (p->mask_file = prepare_device(&default_device_specs[DEVICE_NULL], MOUNT_ATTR_RDONLY, err)) < 0)
 		return p->mask_file;
@@ -89,11 +141,10 @@ static int prepare_devices(struct config *c, struct prepared *p, struct rt_error
 		if ((p->default_devices[i] = prepare_device(&default_device_specs[i], 0, err)) < 0)
 			return p->default_devices[i];
 	}
+	if (p->bind_devices && ns_has(c, NS_USER) && !rootless_is())
+		return prepare_own_devices(c, p, err);
 	for (size_t i = 0; p->bind_devices && i < c->device_count; i++) {
-		/* A FIFO is no device of the host's; anybody may make one. */
-		if (c->devices[i].type == 'p')
-			p->devices[i] = -1;
-		else if ((p->devices[i] = prepare_device(&c->devices[i], 0, err)) < 0)
+		if (c->devices[i].type != 'p' && (p->devices[i] = prepare_device(&c->devices[i], 0, err)) < 0)
 			return p->devices[i];
 	}
 	return 0;

@@ -22,7 +22,7 @@ extern const struct device_spec default_device_specs[DEFAULT_DEVICES];
 struct prepared {
 	int rootfs;                     /* detached tree, private to the container */
 	struct prepared_mount *mounts;  /* one for each of config.mounts */
-	bool bind_devices;              /* device nodes are bound, not made: a user namespace bars mknod */
+	bool bind_devices;              /* device nodes are bound, not made inside: a user namespace bars mknod */
 	int default_devices[DEFAULT_DEVICES]; /* trees, when bind_devices */
 	int mask_file;                  /* a tree of /dev/null to mask files with; -1 when none are masked */
 	int *devices;                   /* trees, one for each of config.devices, when bind_devices */

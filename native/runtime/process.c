@@ -43,6 +43,11 @@ int process_take_listen_fds(struct config *c, int *preserve_fds, struct rt_error
 	return config_add_env(c, text) && config_add_env(c, "LISTEN_PID=1") ? 0 : rt_fail(err, ENOMEM, "hand over sockets");
 }
 
+int process_check_given(const struct process_spec *p, struct rt_error *err)
+{
+	return p->args.count ? 0 : rt_fail(err, EINVAL, "config.json: there is no process to start; create the container with one");
+}
+
 int process_set_oom_score(const struct process_spec *p, pid_t pid, struct rt_error *err)
 {
 	char path[64], value[16];

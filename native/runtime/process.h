@@ -18,6 +18,9 @@ void process_own_stdio(const struct config *c);
  */
 must_check int process_take_listen_fds(struct config *c, int *preserve_fds, struct rt_error *err);
 
+/* EINVAL without a program to run: only `create` can do without config.json's process. */
+must_check int process_check_given(const struct process_spec *p, struct rt_error *err);
+
 /* Writes oomScoreAdj, when there is one. */
 must_check int process_set_oom_score(const struct process_spec *p, pid_t pid, struct rt_error *err);
 

@@ -1,7 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, type OciConfig, reportOf, statusField, TestBundle } from './bundle.js';
+import { asHostRoot, eventually, hierarchies, type OciConfig, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -112,6 +113,130 @@ it('reads its config under another name', () => {
   const run = ['run', '--bundle', bundle.dir, '--config', 'other.json', bundle.id];
   expect(bundle.runtime(run, { globals: ['--cgroup-manager', 'cgroupfs'] }).status).toBe(6);
   expect(bundle.runtime(run, { globals: ['--cgroup-manager', 'systemd'] }).stderr).toContain('cgroups are made here by file');
+});
+
+describe('a mount label', () => {
+  /** Runs a container with a label on a kernel that seems to know the given file systems. */
+  const runWith = (filesystems: string): { status: number | null; stderr: string } => {
+    const config = bundle.config(['exit', '5']);
+    config.linux.mountLabel = 'a:b:c';
+    // A user namespace gets no new proc where the one in sight is partly covered.
+    asHostRoot(config);
+    bundle.write(config);
+    const file = join(bundle.dir, 'filesystems');
+    writeFileSync(file, filesystems);
+    const script = `mount --bind "$4" /proc/filesystems && "$0" --root "$1" run --bundle "$2" "$3"`;
+    return spawnSync('unshare', ['-m', 'sh', '-c', script, runtimePath, bundle.stateRoot, bundle.dir, bundle.id, file], {
+      encoding: 'utf8',
+    });
+  };
+
+  it('is passed over with a warning where the kernel runs no SELinux', () => {
+    const { status, stderr } = runWith('nodev\tproc\n\text4\n');
+    expect(stderr).toContain('linux.mountLabel has no effect: this kernel runs no SELinux');
+    expect(status).toBe(5);
+  });
+
+  it('is refused where it runs one: no mount here is ever labelled', () => {
+    const { status, stderr } = runWith('nodev\tproc\nnodev\tselinuxfs\n');
+    expect(stderr).toContain('linux.mountLabel is not supported where SELinux is on');
+    expect(status).toBe(1);
+  });
+});
+
+describe('a container without a process', () => {
+  const without = (command: string) => {
+    const { process: _, ...config } = bundle.config([]);
+    bundle.write(config);
+    return bundle.runtime([command, '--bundle', bundle.dir, bundle.id]);
+  };
+
+  it('can be created, and stops with an error when it is started', async () => {
+    expect(without('create')).toMatchObject({ status: 0, stderr: '' });
+    expect(bundle.state().status).toBe('created');
+    expect(bundle.runtime(['start', bundle.id])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('there is no process to start'),
+    });
+    await eventually(() => bundle.state().status === 'stopped', 'stopped');
+    expect(bundle.runtime(['delete', bundle.id]).status).toBe(0);
+    expect(bundle.leftovers()).toEqual([]);
+  });
+
+  it('cannot be run', () => {
+    expect(without('run')).toMatchObject({ status: 1, stderr: expect.stringContaining('there is no process to start') });
+    expect(bundle.leftovers()).toEqual([]);
+  });
+});
+
+it('keeps the groups of whoever runs it, where the config says so', () => {
+  const report = (annotations: Record<string, string>) => {
+    const config = { ...bundle.config(['report']), annotations };
+    asHostRoot(config);
+    bundle.write(config);
+    const { stdout } = spawnSync(
+      'setpriv',
+      ['--groups', '4,5', runtimePath, '--root', bundle.stateRoot, 'run', '--bundle', bundle.dir, bundle.id],
+      {
+        encoding: 'utf8',
+      },
+    );
+    return (JSON.parse(stdout) as { groups: number[] }).groups;
+  };
+  expect(report({ 'run.oci.keep_original_groups': '1' })).toEqual([4, 5]);
+  expect(report({ 'run.oci.keep_original_groups': '0' })).toEqual([]);
+  expect(JSON.parse(bundle.runtime(['features']).stdout).potentiallyUnsafeConfigAnnotations).toEqual(['run.oci.keep_original_groups']);
+});
+
+it('gives an exec all but the capability that nobody knows', () => {
+  bundle.create(['wait']);
+  bundle.runtime(['start', bundle.id]);
+  const outcome = bundle.runtime(['exec', '--cap', 'CAP_FLY', '--cap', 'CAP_SYS_NICE', bundle.id, '/probe', 'report']);
+  expect(outcome.stderr).toContain('--cap CAP_FLY is unknown and is not given');
+  expect(BigInt(`0x${statusField(reportOf(outcome).status, 'CapEff')}`) & (1n << 23n)).toBe(1n << 23n);
+});
+
+describe('delete --regex', () => {
+  it('deletes all whose id matches and no other, and says what it could not delete', () => {
+    const ids = ['a1', 'a2', 'b1'].map((name) => `${name}-${bundle.id}`);
+    const root = ['--root', join(bundle.dir, 'several')];
+    const run = (args: string[]) => bundle.runtime(args, { globals: root });
+    for (const id of ids) {
+      const config = bundle.config(['wait']);
+      config.linux.cgroupsPath += id;
+      bundle.write(config);
+      expect(run(['run', '-d', '--bundle', bundle.dir, id]).status).toBe(0);
+    }
+    const listed = () => run(['list', '-q']).stdout.trim().split('\n');
+    expect(run(['delete', '--regex', '^a[12]'])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('2 containers that match ^a[12] were not deleted'),
+    });
+    expect(listed()).toEqual(ids);
+    expect(run(['delete', '--force', '--regex', '^a[12]'])).toMatchObject({ status: 0, stderr: '' });
+    expect(listed()).toEqual([ids[2]]);
+    expect(run(['delete', '--regex', 'a['])).toMatchObject({ status: 1, stderr: expect.stringContaining('delete --regex a[: ') });
+    expect(run(['delete', '--force', ids[2] ?? '']).status).toBe(0);
+  });
+});
+
+const freezer = hierarchies().find(({ v2, controllers }) => !v2 && controllers.includes('freezer'));
+// On v2 a killed process leaves a frozen cgroup by itself.
+it.skipIf(!freezer)('deletes a container whose process somebody has moved into a frozen cgroup of theirs, which stays as it is', () => {
+  const theirs = join(freezer?.mount ?? '', `berth-frozen-${process.pid}`);
+  bundle.create(['wait']);
+  bundle.runtime(['start', bundle.id]);
+  mkdirSync(theirs);
+  try {
+    writeFileSync(join(theirs, 'tasks'), String(bundle.pid()));
+    writeFileSync(join(theirs, 'freezer.state'), 'FROZEN');
+    expect(bundle.runtime(['delete', '--force', bundle.id])).toMatchObject({ status: 0, stderr: '' });
+    expect(readFileSync(join(theirs, 'freezer.state'), 'utf8')).toBe('FROZEN\n');
+    expect(bundle.leftovers()).toEqual([]);
+  } finally {
+    writeFileSync(join(theirs, 'freezer.state'), 'THAWED');
+    rmdirSync(theirs);
+  }
 });
 
 it('deletes what is dying already', () => {

@@ -200,7 +200,6 @@ describe('a config', () => {
     ['no mount namespace', (c) => c.linux.namespaces.splice(4, 1), 'needs a new mount namespace'],
     ['an SELinux label', (c) => Object.assign(c.process, { selinuxLabel: 'a:b:c' }), 'process.selinuxLabel is not supported'],
     ['an AppArmor profile', (c) => Object.assign(c.process, { apparmorProfile: 'x' }), 'process.apparmorProfile x is not '],
-    ['a mount label', (c) => Object.assign(c.linux, { mountLabel: 'x' }), 'linux.mountLabel is not supported'],
     ['Intel RDT', (c) => Object.assign(c.linux, { intelRdt: { closID: 'x' } }), 'linux.intelRdt is not supported'],
     ['an unknown personality', (c) => Object.assign(c.linux, { personality: { domain: 'BSD' } }), 'must be LINUX or LINUX32, not "BSD"'],
     ['no maps for a user namespace', (c) => Object.assign(c.linux, { uidMappings: [] }), 'needs uidMappings and gidMappings'],
@@ -222,9 +221,27 @@ describe('a config', () => {
     ['another major version', (c) => Object.assign(c, { ociVersion: '2.0.0' }), 'ociVersion 2.0.0 is not supported'],
     ['a mask that is relative', (c) => Object.assign(c.linux, { maskedPaths: ['x'] }), 'maskedPaths must be absolute'],
     [
-      'a device that the host has not',
-      (c) => Object.assign(c.linux, { devices: [{ path: '/dev/null', type: 'c', major: 5, minor: 5 }] }),
-      'is not the device',
+      'a device of an owner that is not mapped',
+      (c) => Object.assign(c.linux, { devices: [{ path: '/dev/x', type: 'c', major: 1, minor: 3, uid: 70000 }] }),
+      'device /dev/x has an owner that the user namespace does not map',
+    ],
+    [
+      'the root as a device',
+      (c) => Object.assign(c.linux, { devices: [{ path: '//', type: 'c', major: 1, minor: 3 }] }),
+      'linux.devices.path // names no file',
+    ],
+    [
+      'groups of its own and those of the runtime',
+      (c) => {
+        c.annotations = { 'run.oci.keep_original_groups': '1' };
+        c.process.user = { uid: 0, gid: 0, additionalGids: [5] };
+      },
+      'exclude each other',
+    ],
+    [
+      'half a wish for the runtime’s groups',
+      (c) => Object.assign(c, { annotations: { 'run.oci.keep_original_groups': 'yes' } }),
+      'is 0 or 1, not "yes"',
     ],
   ];
   it.each(refused)('with %s is refused, and nothing stays', (_, change, message) => {

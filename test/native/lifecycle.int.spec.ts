@@ -248,7 +248,7 @@ describe('hooks', () => {
     const lines = readFileSync(log, 'utf8').trim().split('\n');
     expect(lines.filter((_, i) => i % 2 === 0)).toEqual(stages);
     const states = lines.filter((_, i) => i % 2 === 1).map((line) => JSON.parse(line));
-    expect(states.map(({ status }) => status)).toEqual(['creating', 'creating', 'creating', 'running', 'stopped']);
+    expect(states.map(({ status }) => status)).toEqual(['created', 'creating', 'creating', 'running', 'stopped']);
     expect(states.slice(0, 4).every((state) => state.pid === pid && state.id === bundle.id)).toBe(true);
   });
 
