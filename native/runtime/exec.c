@@ -21,6 +21,22 @@ static const char *search_path(const struct process_spec *p)
 	return DEFAULT_PATH;
 }
 
+/*
+ * In the words that runc's users look for, docker's command line letter by letter, to tell a missing program (127) and one that may
+ * not be run (126) from everything else. EINVAL: the C library has words of its own for the codes.
+ */
+static int refuse(int code, const char *name, struct rt_error *err)
+{
+	switch (code < 0 ? -code : code) {
+	case ENOENT:
+		return rt_fail(err, EINVAL, strchr(name, '/') ? "exec %s: no such file or directory" : "exec %s: executable file not found in $PATH", name);
+	case EACCES:
+		return rt_fail(err, EINVAL, "exec %s: permission denied", name);
+	default:
+		return rt_fail(err, code, "exec %s", name);
+	}
+}
+
 static int check(const char *path)
 {
 	struct stat st;
@@ -61,7 +77,7 @@ static int find_program(const struct process_spec *p, struct program *out, struc
 			found = -ENAMETOOLONG;
 		else
 			found = check(out->path);
-		return found < 0 ? rt_fail(err, found, "exec %s", name) : 0;
+		return found < 0 ? refuse(found, name, err) : 0;
 	}
 	for (const char *dir = search_path(p);; dir++) {
 		size_t n = strcspn(dir, ":");
@@ -75,7 +91,7 @@ static int find_program(const struct process_spec *p, struct program *out, struc
 		}
 		dir += n;
 		if (!*dir)
-			return rt_fail(err, found, "exec %s: not found in PATH", name);
+			return refuse(found, name, err);
 	}
 }
 
@@ -88,5 +104,5 @@ int exec_find(const struct process_spec *p, struct program *out, struct rt_error
 int exec_program(const struct process_spec *p, const struct program *program, struct rt_error *err)
 {
 	execve(program->path, (char *const *)p->args.at, (char *const *)program->env);
-	return rt_fail_errno(err, "exec %s", program->path);
+	return refuse(errno, program->path, err);
 }

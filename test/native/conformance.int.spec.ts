@@ -72,6 +72,20 @@ it('starts a relative cgroupsPath below its own cgroup', () => {
   expect(reportOf(outcome).cgroup).toContain(`/berth/relative-${bundle.id}`);
 });
 
+it('makes devices with the owner and mode of the config in a user namespace, too', () => {
+  const outcome = bundle.run(['stat', '/dev/extra/zero', 'read', '/dev/extra/zero', 'read', '/dev/other'], (config) => {
+    config.process.user = { uid: 7, gid: 8 };
+    config.linux.devices = [
+      { path: '/dev/extra/zero/', type: 'c', major: 1, minor: 5, fileMode: 0o600, uid: 7, gid: 8 },
+      { path: '/dev/other', type: 'c', major: 1, minor: 5, fileMode: 0o600 },
+    ];
+    config.linux.resources = {};
+  });
+  expect(outcome.lines[0]).toMatchObject({ mode: 0o020600, uid: 7, gid: 8, major: 1, minor: 5 });
+  expect(outcome.lines[1]).toMatchObject({ ok: true });
+  expect(outcome.lines[2]).toMatchObject({ ok: false, error: 'EACCES' });
+});
+
 it('makes a device that the rules bar from use', () => {
   const outcome = bundle.run(['stat', '/dev/mine', 'read', '/dev/mine'], (config) => {
     asHostRoot(config);

@@ -214,7 +214,7 @@ describe('exec', () => {
     expect(exec(['--cgroup', '../..'], 'report').stderr).toContain('--cgroup ../..: ');
     expect(bundle.runtime(['exec', bundle.id]).stderr).toContain('exec needs a program');
     const gone = bundle.runtime(['exec', bundle.id, 'nowhere']);
-    expect(gone).toMatchObject({ status: 255, stderr: 'berth-runtime: exec nowhere: not found in PATH: No such file or directory\n' });
+    expect(gone).toMatchObject({ status: 255, stderr: 'berth-runtime: exec nowhere: executable file not found in $PATH\n' });
     bundle.runtime(['kill', bundle.id, 'KILL']);
     await eventually(() => bundle.state().status === 'stopped', 'stopped');
     expect(exec([], 'report')).toMatchObject({ status: 255, stderr: `berth-runtime: cannot exec in a stopped container: ${bundle.id}\n` });

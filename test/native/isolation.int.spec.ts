@@ -290,20 +290,6 @@ describe('devices of the config', () => {
     expect(outcome.lines[0]).toMatchObject({ mode: 0o010640, uid: 3, gid: 4 });
   });
 
-  it('have the owner and mode of the config in a user namespace too, and work', () => {
-    const outcome = bundle.run(['stat', '/dev/extra/zero', 'read', '/dev/extra/zero', 'read', '/dev/other'], (config) => {
-      config.process.user = { uid: 7, gid: 8 };
-      config.linux.devices = [
-        { path: '/dev/extra/zero/', type: 'c', major: 1, minor: 5, fileMode: 0o600, uid: 7, gid: 8 },
-        { path: '/dev/other', type: 'c', major: 1, minor: 5, fileMode: 0o600 },
-      ];
-      config.linux.resources = {};
-    });
-    expect(outcome.lines[0]).toMatchObject({ mode: 0o020600, uid: 7, gid: 8, major: 1, minor: 5 });
-    expect(outcome.lines[1]).toMatchObject({ ok: true });
-    expect(outcome.lines[2]).toMatchObject({ ok: false, error: 'EACCES' });
-  });
-
   it('that are there already are taken over, with owner and mode, and others are refused', () => {
     const run = (minor: number) =>
       bundle.run(['stat', '/nodes/x'], (config) => {

@@ -59,7 +59,7 @@ describe('run', () => {
       config.process.args = ['/nowhere'];
     });
     expect(outcome.status).toBe(1);
-    expect(outcome.stderr).toBe('berth-runtime: exec /nowhere: No such file or directory\n');
+    expect(outcome.stderr).toBe('berth-runtime: exec /nowhere: no such file or directory\n');
     expect(bundle.leftovers()).toEqual([]);
   });
 });
@@ -100,7 +100,7 @@ describe('create and start', () => {
     rmSync(join(bundle.rootfs, 'probe'));
     const outcome = bundle.runtime(['start', bundle.id]);
     expect(outcome.status).toBe(1);
-    expect(outcome.stderr).toContain('exec /probe: No such file');
+    expect(outcome.stderr).toContain('exec /probe: no such file');
   });
 
   it('hold no descriptor of the runtime while they wait, but sockets', async () => {

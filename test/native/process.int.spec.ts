@@ -207,7 +207,7 @@ describe('environment and arguments', () => {
       config.process.env = [`PATH=${path}`];
     };
     expect(bundle.run([], change('/bin:/opt/tools')).status).toBe(9);
-    expect(bundle.run([], change('/bin')).stderr).toContain('exec mine: not found in PATH: No such file or directory');
+    expect(bundle.run([], change('/bin')).stderr).toContain('exec mine: executable file not found in $PATH');
   });
 
   it('say when the program may not be run', () => {
@@ -216,7 +216,7 @@ describe('environment and arguments', () => {
     const outcome = bundle.run([], (config) => {
       config.process.args = ['/plain'];
     });
-    expect(outcome.stderr).toContain('exec /plain: Permission denied');
+    expect(outcome.stderr).toContain('exec /plain: permission denied');
   });
 
   it('say when the file is no program', () => {

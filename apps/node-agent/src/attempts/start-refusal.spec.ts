@@ -3,8 +3,8 @@ import { startRefusal } from './start-refusal.js';
 
 describe('the words of runtimes', () => {
   it.each([
-    ['exec sh: not found in PATH: No such file or directory', 'exec sh: not found in PATH: No such file or directory'],
-    ['exec /bin/x: Permission denied', 'exec /bin/x: Permission denied'],
+    ['exec sh: executable file not found in $PATH', 'exec sh: executable file not found in $PATH'],
+    ['exec /bin/x: permission denied', 'exec /bin/x: permission denied'],
     [
       'runc create failed: unable to start container process: exec: "/x": stat /x: no such file or directory: unknown',
       'exec: "/x": stat /x: no such file or directory: unknown',
