@@ -39,7 +39,7 @@ static int mount_image(const struct bound *b, int *out, struct rt_error *err)
 	static const struct mount_option options[] = { { "noinit_itable", NULL }, { "nobarrier", NULL }, { NULL, NULL } };
 	char device[LOOP_NAME_MAX];
 	cleanup_fd int loop = -1;
-	int r = loop_open(b->image, true, device, &loop, err);
+	int r = loop_device_open(b->image, true, device, &loop, err);
 	if (r < 0)
 		return r;
 	*out = mount_writable("ext4", device, options);

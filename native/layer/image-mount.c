@@ -49,7 +49,7 @@ static int mount_image(const char *image, int *out, struct rt_error *err)
 		return *out < 0 ? rt_fail(err, *out, "mount %.200s", image) : 0;
 	char device[LOOP_NAME_MAX];
 	cleanup_fd int loop = -1;
-	int r = loop_open(image, false, device, &loop, err);
+	int r = loop_device_open(image, false, device, &loop, err);
 	if (r < 0)
 		return r;
 	*out = mount_filesystem("erofs", device);

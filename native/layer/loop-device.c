@@ -33,7 +33,7 @@ static int claim(int control, int file, bool writable, char device[LOOP_NAME_MAX
 	return rt_fail(err, EBUSY, "find a free loop device");
 }
 
-int loop_open(const char *path, bool writable, char device[LOOP_NAME_MAX], int *out, struct rt_error *err)
+int loop_device_open(const char *path, bool writable, char device[LOOP_NAME_MAX], int *out, struct rt_error *err)
 {
 	cleanup_fd int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	cleanup_fd int file = open(path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC);

@@ -12,6 +12,6 @@
  * A free loop device on `file`, read-only unless `writable`; it goes away when neither the descriptor nor a mount uses it any more. `device` gets its
  * path. A writable one passes the page cache by where the file's filesystem can, so that no page is held twice. ENOTSUP where this machine has none.
  */
-must_check int loop_open(const char *file, bool writable, char device[LOOP_NAME_MAX], int *out, struct rt_error *err);
+must_check int loop_device_open(const char *file, bool writable, char device[LOOP_NAME_MAX], int *out, struct rt_error *err);
 
 #endif
