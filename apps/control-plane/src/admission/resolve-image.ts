@@ -6,6 +6,8 @@ import { CONFIG, type Config } from '../config.js';
 import { SingleFlight } from '../single-flight.js';
 
 const runnableMax = 10_000;
+const embeddedClientMs = 5 * 60_000;
+const embeddedClientsMax = 1000;
 
 /** An image's manifest and configuration for this service's platform, and what led there: an index, or the manifest itself. */
 export interface DescribedImage extends PlatformImage {
@@ -22,6 +24,8 @@ export class ResolveImage {
   private readonly flights = new Map<string, SingleFlight<string>>();
   /** Digests, each within its repository, that were found to have an image for the platform; the oldest first. */
   private readonly runnable = new Set<string>();
+  /** Clients of the embedded registry by repository, the oldest first. */
+  private readonly embedded = new Map<string, { readonly client: RegistryClient; readonly untilMs: number }>();
 
   constructor(@Inject(CONFIG) private readonly config: Config) {
     this.anonymous = this.client();
@@ -92,21 +96,23 @@ export class ResolveImage {
     const content = `${reference.registry}/${reference.repository}@${digest}`;
     if (this.runnable.has(content)) return digest;
     await client.resolve({ ...reference, digest }, { platform: this.config.platform, signal });
-    if (this.runnable.size >= runnableMax) this.forgetOldest();
+    if (this.runnable.size >= runnableMax) dropOldest(this.runnable);
     this.runnable.add(content);
     return digest;
   }
 
-  private forgetOldest(): void {
-    const { value } = this.runnable.values().next();
-    if (value !== undefined) this.runnable.delete(value);
-  }
-
-  /** A client whose token opens the one repository, for about as long as a look may take. */
+  /** A client whose token opens the one repository. It is kept for some minutes, because its connections are what makes a look quick. */
   private embeddedClient({ repository }: ImageReference): RegistryClient {
-    const exp = Math.ceil((Date.now() + 2 * this.config.registry.timeoutMs) / 1000);
+    const nowMs = Date.now();
+    const known = this.embedded.get(repository);
+    if (known !== undefined && nowMs < known.untilMs) return known.client;
+    this.embedded.delete(repository);
+    if (this.embedded.size >= embeddedClientsMax) dropOldest(this.embedded);
+    const exp = Math.ceil((nowMs + embeddedClientMs + 2 * this.config.registry.timeoutMs) / 1000);
     const token = mintPullToken({ repositories: [repository], actions: ['pull'], exp }, this.config.registry.secret);
-    return this.client(`Bearer ${token}`);
+    const client = this.client(`Bearer ${token}`);
+    this.embedded.set(repository, { client, untilMs: nowMs + embeddedClientMs });
+    return client;
   }
 
   private client(authorization?: string): RegistryClient {
@@ -169,6 +175,11 @@ function parse(text: string): ImageReference {
     if (!(error instanceof RangeError)) throw error;
     throw new AppError('invalidImage', error.message, { errors: [{ field: 'image', message: error.message }] });
   }
+}
+
+function dropOldest(remembered: Pick<Map<string, unknown>, 'keys' | 'delete'> | Set<string>): void {
+  const { value } = remembered.keys().next();
+  if (value !== undefined) remembered.delete(value);
 }
 
 /** The same for a repository that is absent and for one that is another tenant's. */
