@@ -205,6 +205,16 @@ describe('the fleet', () => {
     expect(asTenant.status).toBe(401);
   });
 
+  it('shows what a node last told of its disk', async () => {
+    const peer = await service.agent();
+    expect((await node(peer.nodeId)).disk).toBeNull();
+    const layers = { images: 3, layers: 5, totalBytes: 250, sharedBytes: 220, uniqueBytes: 30, unusedBytes: 0, sumOfImagesBytes: 690 };
+    for (const availableBytes of [600, 500]) {
+      peer.disk = { capacityBytes: 1000, availableBytes, ...layers };
+      await eventually(async () => expect((await node(peer.nodeId)).disk).toEqual(peer.disk), patience);
+    }
+  });
+
   it('closes a link whose messages do not parse, or that does not greet first', async () => {
     for (const frame of ['{', '{"type":"nonsense"}', '{"type":"heartbeat","sequence":"1","holds":[]}', Buffer.from([1, 2])]) {
       const peer = await service.agent();

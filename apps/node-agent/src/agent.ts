@@ -12,6 +12,7 @@ import type { AgentConfig } from './config.js';
 import { claimDirectory } from './host/claim-directory.js';
 import { diskCapacity } from './host/disk-limit.js';
 import { probeSnapshots } from './host/probe-snapshots.js';
+import { DiskReport } from './images/disk-report.js';
 import { ImageCollector } from './images/image-collector.js';
 import type { RegistryImageSource } from './images/registry-image-source.js';
 import { ControlChannel, type ControlPeer } from './link/control-channel.js';
@@ -67,10 +68,12 @@ export class Agent {
     const diskBytes = node.diskLimit === null ? undefined : await diskBytesOf(config, node, node.diskLimit);
     const features = [...(await probeRuntimes(node, log)), ...(node.egress === null ? [] : ['network:egress'])];
 
+    const disk = new DiskReport(store, config.directory);
+    await disk.refresh();
     control = new ControlChannel({
       url: config.url,
       credential: credential.credential,
-      peer: peerOf(config, node, table, images, features, diskBytes),
+      peer: peerOf(config, node, table, images, features, diskBytes, disk),
       spool: node.spool,
       stopPage: node.stopPage,
       nowNs: node.nowNs,
@@ -148,6 +151,7 @@ function peerOf(
   images: RegistryImageSource,
   features: readonly string[],
   diskBytes: number | undefined,
+  disk: DiskReport,
 ): ControlPeer {
   let toldLayers = '';
   return {
@@ -168,9 +172,15 @@ function peerOf(
       toldLayers = layers.join();
       return layers;
     },
+    changedDisk: () => {
+      // The heartbeat must not wait for a look at the disk: it tells the last one.
+      void disk.refresh().catch(() => {});
+      return disk.changed();
+    },
     welcomed: (welcome) => {
       images.nameRegistries(welcome.registries);
       toldLayers = '';
+      disk.forget();
     },
     assigned: (assignment) => table.assign(assignment),
     stopped: (lease, reason, graceMs) => table.stop(lease, reason, graceMs),

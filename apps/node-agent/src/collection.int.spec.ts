@@ -39,6 +39,20 @@ describe.skipIf(missing !== null)(`an agent whose disk is above its mark${missin
     await eventually(async () => (await here()).length === 0, 'its image follows when the container has gone');
   });
 
+  it('tells the control plane of its disk, and again when that has changed', async () => {
+    const told = () => node.server.heartbeats.flatMap(({ message }) => message.disk ?? []);
+    expect(told()[0]).toMatchObject({ images: 0, layers: 0, totalBytes: 0, capacityBytes: expect.any(Number) });
+    const image = await node.addImage({}, [{ type: 'file', path: '/told', content: 'of its own' }]);
+    const long = node.assignment({ command: ['/bin/sleep', '2'] }, image);
+    node.server.assign(long);
+    await node.running(long);
+    await eventually(() => told().at(-1)?.images === 1, 'the image is told');
+    expect(told().at(-1)).toMatchObject({ layers: 2, unusedBytes: 0, totalBytes: expect.any(Number) });
+    await node.ended(long);
+    await eventually(() => told().at(-1)?.images === 0, 'the collection is told');
+    expect(told().length).toBeLessThan(node.server.heartbeats.length);
+  });
+
   it('starts containers from what it has just pulled, whatever it removes meanwhile', async () => {
     const images = await Promise.all(
       [1, 2, 3].map((n) => node.addImage({ Cmd: ['/bin/cat', '/n'] }, [{ type: 'file', path: '/n', content: `${n}\n` }])),

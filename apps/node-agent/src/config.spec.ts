@@ -34,6 +34,7 @@ describe("the agent's environment", () => {
     { BERTH_EGRESS_ALLOW: '10.0.0.0/33' },
     { BERTH_RUNTIME_CLASSES: 'docker' },
     { BERTH_IMAGES_HIGH_PERCENT: '101' },
+    { BERTH_SNAPSHOTTER: 'zfs' },
     { BERTH_IMAGES_LOW_PERCENT: '86' },
     { BERTH_IMAGES_MAX_BYTES: '0' },
     { BERTH_DISK_LIMIT: 'quota' },

@@ -39,6 +39,8 @@ export interface AgentConfig {
   readonly stopContainers: boolean;
   /** Beyond so many bytes of log a container's output is dropped. */
   readonly logMaxBytes: number;
+  /** What layers become; `auto`: the best that this machine mounts. */
+  readonly snapshotter: 'auto' | 'erofs' | 'overlay';
   /** When unused images are removed, and how often that is looked at. */
   readonly images: { readonly marks: DiskMarks; readonly checkMs: number };
   readonly logLevel: string;
@@ -76,6 +78,7 @@ const schema = z.object({
     .int()
     .min(4096)
     .default(256 * 1024 * 1024),
+  BERTH_SNAPSHOTTER: z.enum(['auto', 'erofs', 'overlay']).default('auto'),
   BERTH_IMAGES_HIGH_PERCENT: percent.default(85),
   BERTH_IMAGES_LOW_PERCENT: percent.default(80),
   BERTH_IMAGES_MAX_BYTES: count,
@@ -132,6 +135,7 @@ export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
     metricsPort: set.BERTH_AGENT_METRICS_PORT,
     stopContainers: set.BERTH_AGENT_STOP_CONTAINERS === '1',
     logMaxBytes: set.BERTH_AGENT_LOG_MAX_BYTES,
+    snapshotter: set.BERTH_SNAPSHOTTER,
     images: {
       marks: {
         highPercent: set.BERTH_IMAGES_HIGH_PERCENT,

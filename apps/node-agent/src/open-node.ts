@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { join } from 'node:path';
 import { idRangeOfSlot } from '@berth/core';
-import { ContentStore, OverlaySnapshotter, probeLayerForm } from '@berth/image';
+import { ContentStore, OverlaySnapshotter } from '@berth/image';
 import { ResidentShimLauncher } from '@berth/runtime';
 import type { Logger } from 'pino';
 import type { NodeServices } from './attempts/node-services.js';
@@ -9,6 +9,7 @@ import type { AgentConfig } from './config.js';
 import { bootId, bootTimeNs } from './host/boot.js';
 import { probeDiskLimit } from './host/disk-limit.js';
 import { readHostFacts } from './host/host-facts.js';
+import { chooseLayerForm } from './images/choose-layer-form.js';
 import { diskSpace } from './images/collection-goal.js';
 import { RegistryImageSource } from './images/registry-image-source.js';
 import { StopPage } from './lease/stop-page.js';
@@ -40,15 +41,13 @@ export async function openNode(
   const layerProgram = join(config.nativeDir, 'berth-layer');
   const snapshotter = new OverlaySnapshotter(join(config.directory, 'snapshots'), layerProgram);
   const { base, count } = idRangeOfSlot(0);
-  const layers = await probeLayerForm(config.directory, layerProgram, snapshotter, { uidBase: base, uidCount: count });
-  if (layers.form === 'image') log.info({ layers: layers.form }, 'layers become EROFS images');
-  else
-    log.warn({ layers: layers.form, reason: layers.reason }, 'layers are unpacked into directories: this machine mounts no EROFS images');
+  const ids = { uidBase: base, uidCount: count };
+  const layerForm = await chooseLayerForm(config.snapshotter, log, config.directory, layerProgram, snapshotter, ids);
   const disk = await probeDiskLimit(snapshotter, config.diskLimit);
   if (disk.by === null)
     log.warn({ reasons: disk.reasons }, 'this node bounds no writable layers: runs that ask for diskBytes go elsewhere');
   else log.info({ diskLimit: disk.by, reasons: disk.reasons }, `writable layers are bounded by ${disk.by}`);
-  const store = await ContentStore.open({ dir: join(config.directory, 'content'), berthLayerPath: layerProgram, form: layers.form });
+  const store = await ContentStore.open({ dir: join(config.directory, 'content'), berthLayerPath: layerProgram, form: layerForm });
   const spool = await ReportSpool.open(join(config.directory, 'reports.spool'), log);
   const shipper = new LogShipper({ url: config.url, credential, log, onShipped: (bytes) => metrics.logBytes.inc(bytes) });
   const metrics = new AgentMetrics({
@@ -85,7 +84,7 @@ export async function openNode(
     shipper,
     images,
     snapshotter,
-    layerForm: layers.form,
+    layerForm,
     diskLimit: disk.by,
     launcher: new ResidentShimLauncher(config.nativeDir, join(config.runDirectory, 'launcher', name)),
     runtimes: nodeRuntimes(

@@ -68,6 +68,10 @@ export class PrismaNodeStore extends NodeStore {
     );
   }
 
+  override async tellDisk(nodeId: string, disk: object): Promise<void> {
+    await this.pool.query('UPDATE nodes SET disk = $2 WHERE id = $1', [nodeId, JSON.stringify(disk)]);
+  }
+
   override async markLost(before: Date): Promise<string[]> {
     const { rows } = await this.pool.query<{ id: string }>(
       `WITH silent AS (

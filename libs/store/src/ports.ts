@@ -51,6 +51,8 @@ export interface NodeRow {
   cgroupMode: 'v1' | 'v2' | 'hybrid';
   /** What works there beyond the ordinary. */
   features: string[];
+  /** As its agent last told it (`NodeDisk` of libs/wire); null until then. */
+  disk: unknown;
   lastHeartbeatAt: Date | null;
   createdAt: Date;
 }
@@ -181,6 +183,8 @@ export abstract class NodeStore {
   ): Promise<void>;
   /** Many nodes at once; also returns a lost node to ready. */
   abstract heartbeats(nodeIds: string[], now: Date): Promise<void>;
+  /** Keeps what a node tells of its disk, in place of what it told before. */
+  abstract tellDisk(nodeId: string, disk: object): Promise<void>;
   /** Marks nodes silent since `before` as lost and returns their ids. */
   abstract markLost(before: Date): Promise<string[]>;
   /** A node that is lost or dead becomes `lost` until it is heard from again, and then what was asked for. */

@@ -80,6 +80,7 @@ export function nodeRow(node: StoredNode): NodeRow {
     architecture: node.architecture,
     cgroupMode: node.cgroupMode as NodeRow['cgroupMode'],
     features: node.features,
+    disk: node.disk,
     lastHeartbeatAt: node.lastHeartbeatAt,
     createdAt: node.createdAt,
   };

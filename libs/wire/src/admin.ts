@@ -1,5 +1,6 @@
 import { features } from '@berth/core';
 import { z } from 'zod';
+import { nodeDisk } from './images.js';
 import { keyId, nodeId, tenantId, tenantName, timestamp } from './primitives.js';
 import { diskLimit, logLimit, resources, timeout } from './run.js';
 
@@ -96,6 +97,7 @@ export const node = z.object({
   kernel: z.string(),
   cgroupMode: z.enum(['v1', 'v2', 'hybrid']),
   features: z.array(z.string()).describe('What works there beyond the ordinary'),
+  disk: nodeDisk.nullable().describe('Null until its agent has told'),
   lastHeartbeatAt: timestamp.nullable(),
   createdAt: timestamp,
 });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { nodeDisk } from './images.js';
 import { digest, nodeId, runId, timestamp } from './primitives.js';
 import { cgroupUsage, runFailure, runSpec } from './run.js';
 
@@ -60,7 +61,13 @@ export const agentMessage = z.discriminatedUnion('type', [
     diskBytes: z.int().min(0).optional().describe('What it can bound writable layers to; absent: it cannot'),
     holds: z.array(lease),
   }),
-  z.object({ type: z.literal('heartbeat'), sequence: z.int(), holds: z.array(lease), layers: z.array(digest).optional() }),
+  z.object({
+    type: z.literal('heartbeat'),
+    sequence: z.int(),
+    holds: z.array(lease),
+    layers: z.array(digest).optional(),
+    disk: nodeDisk.optional().describe('When it is not what was told last'),
+  }),
   z.object({ type: z.literal('reports'), reports: z.array(report).max(500) }),
 ]);
 export type AgentMessage = z.infer<typeof agentMessage>;

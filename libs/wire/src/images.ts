@@ -88,6 +88,20 @@ export const pruneImagesRequest = z.strictObject({
     .describe('Tagged images too, when no run that has not ended needs them; without it only those without a tag'),
 });
 
+/** A node's disk as its agent last told it. */
+export const nodeDisk = z.object({
+  capacityBytes: bytes.describe('Of the filesystem that holds layers and writable layers'),
+  availableBytes: bytes,
+  images: z.int(),
+  layers: z.int(),
+  totalBytes: bytes.describe('Of all layers, each once'),
+  sharedBytes: bytes.describe('Of layers in two or more images'),
+  uniqueBytes: bytes.describe('Of layers in one image'),
+  unusedBytes: bytes.describe('Of layers in no image'),
+  sumOfImagesBytes: bytes.describe('What the images would occupy if they shared nothing'),
+});
+export type NodeDisk = z.infer<typeof nodeDisk>;
+
 /** What a tenant occupies. */
 export const diskUsage = z.object({
   images: imageUsage,

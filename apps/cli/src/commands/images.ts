@@ -1,4 +1,4 @@
-import { diskUsage, type Image, type ImageUsage, imageDetails, imageList, type RemovedImages, removedImages } from '@berth/wire';
+import { diskUsage, type Image, type ImageUsage, imageDetails, imageList, nodeList, type RemovedImages, removedImages } from '@berth/wire';
 import { type Command, type Context, defineCommand, print, takeOperands } from '../command.js';
 import { exitCodes, UsageError } from '../failures.js';
 import { formatTable } from '../table.js';
@@ -140,7 +140,39 @@ const prune = defineCommand({
   },
 });
 
-export const imageCommands: readonly Command[] = [images, df, history, inspect, remove, prune];
+const nodesDf = defineCommand({
+  name: 'nodes df',
+  summary: "Show the nodes' disks, and what sharing layers saves there",
+  operands: '',
+  details: 'IMAGES and LAYERS are what a node keeps of pulls; UNSHARED is what they would take if they shared nothing.',
+  options: { json: { type: 'boolean', description: 'As a JSON object by node' } },
+  async run(context, values, operands) {
+    takeOperands(operands);
+    const { items } = await context.client('admin').json(nodeList, '/v1/admin/nodes');
+    if (values.json === true) {
+      const byId = Object.fromEntries(items.map(({ id, disk }) => [id, disk]));
+      await print(context.stdout, `${JSON.stringify(byId, null, 2)}\n`);
+      return exitCodes.ok;
+    }
+    const rows = items.map(({ name, disk }) =>
+      disk === null
+        ? [name, '-', '-', '-', '-', '-', '-']
+        : [
+            name,
+            part(disk.capacityBytes - disk.availableBytes, disk.capacityBytes),
+            formatSize(disk.availableBytes),
+            String(disk.images),
+            String(disk.layers),
+            formatSize(disk.totalBytes),
+            formatSize(disk.sumOfImagesBytes),
+          ],
+    );
+    await print(context.stdout, formatTable(['NODE', 'USED', 'FREE', 'IMAGES', 'LAYERS', 'SIZE', 'UNSHARED'], rows));
+    return exitCodes.ok;
+  },
+});
+
+export const imageCommands: readonly Command[] = [images, df, history, inspect, remove, prune, nodesDf];
 
 /** One line for each tag, as `docker images` has it. */
 function imageTable(found: readonly Image[], nowMs: number, digests: boolean): string {

@@ -1,6 +1,6 @@
 import { embeddedRegistry } from '@berth/core';
 import type { LeaseRow, NodeRow, NodeStore } from '@berth/store';
-import { type AgentMessage, agentMessage, agentProtocol, type ControlMessage, type Lease, type Report } from '@berth/wire';
+import { type AgentMessage, agentMessage, agentProtocol, type ControlMessage, type Lease, type NodeDisk, type Report } from '@berth/wire';
 import type { WebSocket } from 'ws';
 import type { Config } from '../config.js';
 import type { Logger } from '../logger.js';
@@ -95,7 +95,10 @@ export class ControlLink implements NodeLink {
   private async receive(message: AgentMessage): Promise<void> {
     if (message.type === 'hello') return this.hello(message);
     if (!this.helloed) return this.close(closeCodes.policyViolation, 'hello comes first');
-    if (message.type === 'heartbeat') return this.heartbeat(message.sequence, message.holds);
+    if (message.type === 'heartbeat') {
+      if (message.disk !== undefined) this.keepDisk(message.disk);
+      return this.heartbeat(message.sequence, message.holds);
+    }
     this.reports.push(...message.reports);
     const applied = this.applying.run();
     // With more than one write's worth waiting, the sender waits too.
@@ -135,6 +138,13 @@ export class ControlLink implements NodeLink {
       },
       (error: unknown) => this.context.logger.warn({ nodeId: this.nodeId, err: error }, 'heartbeat not stored'),
     );
+  }
+
+  /** For people: nothing waits for it. */
+  private keepDisk(disk: NodeDisk): void {
+    this.context.nodes
+      .tellDisk(this.nodeId, disk)
+      .catch((error: unknown) => this.context.logger.warn({ nodeId: this.nodeId, err: error }, 'disk not stored'));
   }
 
   private want(runIds: readonly string[], holds: readonly Lease[] | null): void {

@@ -25,6 +25,7 @@ const components: Readonly<Record<string, z.ZodType>> = {
   KeyList: wire.keyList,
   LogRecord: wire.logRecord,
   Node: wire.node,
+  NodeDisk: wire.nodeDisk,
   NodeList: wire.nodeList,
   Problem: wire.problem,
   PruneImagesRequest: wire.pruneImagesRequest,

@@ -97,6 +97,7 @@ export function renderNode(row: NodeRow): Node {
     kernel,
     cgroupMode,
     features,
+    disk,
     lastHeartbeatAt,
     createdAt,
   } = row;
@@ -112,6 +113,7 @@ export function renderNode(row: NodeRow): Node {
     kernel,
     cgroupMode,
     features,
+    disk: disk as Node['disk'],
     lastHeartbeatAt: timeOrNull(lastHeartbeatAt),
     createdAt: time(createdAt),
   };

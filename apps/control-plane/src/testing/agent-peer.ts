@@ -8,6 +8,7 @@ import {
   type ExitRecord,
   type Lease,
   logAck,
+  type NodeDisk,
   type Report,
 } from '@berth/wire';
 import { WebSocket } from 'ws';
@@ -54,6 +55,8 @@ export class AgentPeer {
   readonly acks: { id: string; outcome: 'applied' | 'stale' }[] = [];
   readonly closes: { code: number; reason: string }[] = [];
   heartbeatAcks = 0;
+  /** Told with each heartbeat. */
+  disk: NodeDisk | undefined;
   behaviour: Behaviour = runToEnd;
   /** Leases on this node, by run and epoch. */
   readonly holds = new Map<string, Lease>();
@@ -123,7 +126,8 @@ export class AgentPeer {
   }
 
   beat(): void {
-    this.send({ type: 'heartbeat', sequence: ++this.sequence, holds: [...this.holds.values()] });
+    const disk = this.disk === undefined ? {} : { disk: this.disk };
+    this.send({ type: 'heartbeat', sequence: ++this.sequence, holds: [...this.holds.values()], ...disk });
   }
 
   report(lease: Lease, fact: Fact, id = `r${++this.reportSequence}`): string {

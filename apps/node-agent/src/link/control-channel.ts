@@ -1,4 +1,12 @@
-import { type AgentMessage, type Assignment, agentProtocol, type ControlMessage, controlMessage, type Lease } from '@berth/wire';
+import {
+  type AgentMessage,
+  type Assignment,
+  agentProtocol,
+  type ControlMessage,
+  controlMessage,
+  type Lease,
+  type NodeDisk,
+} from '@berth/wire';
 import type { Logger } from 'pino';
 import type { StopPage } from '../lease/stop-page.js';
 import type { ReportSpool } from '../reports/report-spool.js';
@@ -20,6 +28,8 @@ export interface ControlPeer {
   holds(): readonly Lease[];
   /** Digests of the layers on this machine; null when they are as in the last heartbeat. */
   changedLayers(): readonly string[] | null;
+  /** The node's disk, when it is not what was asked for last. */
+  changedDisk(): NodeDisk | null;
   welcomed(welcome: Welcome): void;
   assigned(assignment: Assignment): void;
   stopped(lease: Lease, reason: 'canceled' | 'superseded', graceMs: number): void;
@@ -123,9 +133,16 @@ export class ControlChannel {
     }
     const sequence = ++this.#sequence;
     const layers = this.options.peer.changedLayers();
+    const disk = this.options.peer.changedDisk();
     // The time is taken before the frame leaves: the lease must never be longer than the control plane thinks.
     this.#sentAtNs.set(sequence, this.options.nowNs());
-    this.send({ type: 'heartbeat', sequence, holds: [...this.options.peer.holds()], ...(layers === null ? {} : { layers: [...layers] }) });
+    this.send({
+      type: 'heartbeat',
+      sequence,
+      holds: [...this.options.peer.holds()],
+      ...(layers === null ? {} : { layers: [...layers] }),
+      ...(disk === null ? {} : { disk }),
+    });
   }
 
   private acknowledgeHeartbeat(sequence: number): void {
