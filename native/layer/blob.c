@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/scope.h"
 #include "layer/relay.h"
@@ -13,16 +14,54 @@ struct pipeline {
 	struct rt_error reading, unpacking;
 };
 
+/* Where the reader of a blob's file stands, and how far it may go. */
+struct file_reader {
+	uint64_t at, there;
+};
+
+static ssize_t read_number(int fd, uint64_t *out)
+{
+	unsigned char bytes[8];
+	size_t done = 0;
+	while (done < sizeof bytes) {
+		ssize_t n = retry_eintr(read(fd, bytes + done, sizeof bytes - done));
+		if (n <= 0)
+			return n;
+		done += (size_t)n;
+	}
+	*out = 0;
+	for (unsigned i = 0; i < sizeof bytes; i++)
+		*out |= (uint64_t)bytes[i] << 8 * i;
+	return (ssize_t)done;
+}
+
+/* The next bytes of the blob; 0 at its end. */
+static ssize_t read_some(const struct blob_request *request, struct file_reader *f, unsigned char *chunk)
+{
+	if (request->file < 0)
+		return retry_eintr(read(request->fd, chunk, SINK_CHUNK));
+	while (f->at >= f->there) {
+		ssize_t n = read_number(request->fd, &f->there);
+		if (n <= 0)
+			return n;
+	}
+	uint64_t left = f->there - f->at;
+	ssize_t n = retry_eintr(pread(request->file, chunk, left < SINK_CHUNK ? (size_t)left : SINK_CHUNK, (off_t)f->at));
+	f->at += n > 0 ? (uint64_t)n : 0;
+	return n;
+}
+
 /* Hashes the blob and hands it on for as long as anybody wants it. */
 static void *read_blob(void *self)
 {
 	struct pipeline *p = self;
+	struct file_reader file = { 0 };
 	struct sha256 hash;
 	unsigned char *chunk;
 	sha256_init(&hash);
 	int wanted = relay_turn(&p->packed, 0, &chunk, &p->reading);
 	for (;;) {
-		ssize_t n = retry_eintr(read(p->request->fd, chunk, SINK_CHUNK));
+		ssize_t n = read_some(p->request, &file, chunk);
 		if (n < 0)
 			rt_fail_errno(&p->reading, "read the layer");
 		if (n <= 0)

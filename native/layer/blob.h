@@ -12,6 +12,11 @@
 
 struct blob_request {
 	int fd; /* the blob's bytes, read to their end; not owned */
+	/*
+	 * -1, or a file that holds the blob while somebody fills it; not owned. `fd` then tells how much of it is there: each time a number of bytes, eight of
+	 * them, lowest first, never less than before. So what is downloaded already can be kept, and is not copied through a pipe.
+	 */
+	int file;
 	enum compression compression;
 	const char *blob_digest; /* what it must be, "sha256:..."; NULL: whatever it is */
 	const char *diff_id;     /* the same of the archive */

@@ -25,6 +25,7 @@
 struct arguments {
 	const char *dir;
 	const char *image;
+	const char *file;
 	struct blob_request blob;
 	struct layer_limits limits;
 	struct overlay overlay;
@@ -59,6 +60,8 @@ static int parse_argument(const char *name, const char *value, struct arguments 
 		a->dir = value;
 	else if (strcmp(name, "--image") == 0)
 		a->image = value;
+	else if (strcmp(name, "--file") == 0)
+		a->file = value;
 	else if (strcmp(name, "--blob") == 0)
 		a->blob.blob_digest = value;
 	else if (strcmp(name, "--diff-id") == 0)
@@ -102,6 +105,7 @@ static int parse_argument(const char *name, const char *value, struct arguments 
 
 static int parse_arguments(int argc, char **argv, struct arguments *a, struct rt_error *err)
 {
+	a->blob.file = -1;
 	a->limits = (struct layer_limits){ LAYER_DEFAULT_MAX_BYTES, LAYER_DEFAULT_MAX_ENTRIES };
 	for (int i = 2; i < argc; i += 2) {
 		if (i + 1 == argc)
@@ -130,6 +134,16 @@ static int open_dir(const char *path, struct rt_error *err)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? rt_fail_errno(err, "open %.200s", path) : fd;
+}
+
+/* The request with the blob's file opened, where it comes by one; `file` is the caller's to close. */
+static int open_blob(const struct arguments *a, struct blob_request *blob, int *file, struct rt_error *err)
+{
+	*blob = a->blob;
+	if (!a->file)
+		return 0;
+	blob->file = *file = open(a->file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return *file < 0 ? rt_fail_errno(err, "open %.200s", a->file) : 0;
 }
 
 static int print_layer(const struct blob_facts *blob, uint64_t bytes, uint64_t entries, struct rt_error *err)
@@ -169,16 +183,21 @@ static int do_unpack(const struct arguments *a, struct rt_error *err)
 	int r = required(a->dir, "--dir", err);
 	if (r < 0)
 		return r;
+	cleanup_fd int file = -1;
+	struct blob_request request;
 	cleanup_fd int dir = open_dir(a->dir, err);
 	struct unpacking u = { .dir = dir, .limits = &a->limits };
 	struct blob_facts blob;
-	r = dir < 0 ? dir : blob_run(&a->blob, make_tree, &u, &blob, err);
+	r = dir < 0 ? dir : open_blob(a, &request, &file, err);
+	if (r == 0)
+		r = blob_run(&request, make_tree, &u, &blob, err);
 	return r < 0 ? r : print_layer(&blob, u.result.bytes, u.result.entries, err);
 }
 
 struct packing {
 	int image;
 	const struct arguments *arguments;
+	struct blob_request request;
 	struct pack_result result;
 	struct blob_facts blob;
 };
@@ -192,7 +211,7 @@ static int make_image(void *context, const struct byte_source *archive, struct r
 static int pack(void *context, struct rt_error *err)
 {
 	struct packing *p = context;
-	return blob_run(&p->arguments->blob, make_image, p, &p->blob, err);
+	return blob_run(&p->request, make_image, p, &p->blob, err);
 }
 
 static int do_pack(const struct arguments *a, struct rt_error *err)
@@ -203,8 +222,11 @@ static int do_pack(const struct arguments *a, struct rt_error *err)
 	cleanup_fd int image = open(a->image, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (image < 0)
 		return rt_fail_errno(err, "create %.200s", a->image);
+	cleanup_fd int file = -1;
 	struct packing p = { .image = image, .arguments = a };
-	r = sandbox_run(pack, &p, sizeof p, err);
+	r = open_blob(a, &p.request, &file, err);
+	if (r == 0)
+		r = sandbox_run(pack, &p, sizeof p, err);
 	if (r == 0)
 		r = print_layer(&p.blob, p.result.bytes, p.result.entries, err);
 	if (r < 0)
@@ -223,14 +245,17 @@ static int count_archive(void *context, const struct byte_source *archive, struc
 static int verify(void *context, struct rt_error *err)
 {
 	struct packing *p = context;
-	return blob_run(&p->arguments->blob, count_archive, p, &p->blob, err);
+	return blob_run(&p->request, count_archive, p, &p->blob, err);
 }
 
 /* The same bytes once more, to be compared and kept nowhere. */
 static int do_verify(const struct arguments *a, struct rt_error *err)
 {
+	cleanup_fd int file = -1;
 	struct packing p = { .image = -1, .arguments = a };
-	int r = sandbox_run(verify, &p, sizeof p, err);
+	int r = open_blob(a, &p.request, &file, err);
+	if (r == 0)
+		r = sandbox_run(verify, &p, sizeof p, err);
 	return r < 0 ? r : print_layer(&p.blob, 0, 0, err);
 }
 

@@ -31,7 +31,7 @@ struct shared {
 #ifndef BERTH_SANITIZED
 /* What reading, writing, threads and an allocator need. The sanitizers' own needs have no end, so their build goes without. */
 static const int allowed[] = {
-	SYS_read, SYS_write, SYS_pwrite64, SYS_close, SYS_fsync, SYS_ftruncate, SYS_sync_file_range,
+	SYS_read, SYS_pread64, SYS_write, SYS_pwrite64, SYS_close, SYS_fsync, SYS_ftruncate, SYS_sync_file_range,
 	SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_brk,
 	SYS_futex, SYS_clone, SYS_clone3, SYS_set_robust_list, SYS_rseq, SYS_gettid, SYS_sched_yield, SYS_membarrier,
 	SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_getrandom, SYS_restart_syscall, SYS_exit, SYS_exit_group,

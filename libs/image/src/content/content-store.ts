@@ -6,6 +6,7 @@ import { isValidDigest } from '@berth/core';
 import { parseImageConfig } from '../image-config.js';
 import { type LayerForm, LayerProgram } from './layer-program.js';
 import { layerSharing, type StoreUsage } from './layer-sharing.js';
+import { PartialBlobs } from './partial-blobs.js';
 import { type CollectableImage, planCollection } from './plan-collection.js';
 import type { PulledImage } from './pulled-image.js';
 
@@ -79,12 +80,15 @@ async function writeDurably(dir: string, name: string, text: string): Promise<vo
  *     layers/HEX/fs           or its tree
  *     layers/HEX/layer.json   a LayerRecord
  *     images/HEX.json         an ImageRecord; its modification time is the image's last use
+ *     partial/                downloads that were cut, to be gone on with
  *     tmp/                    what is being made or removed; emptied when the store is opened
  *
  * A layer and an image come into being by one rename, after their content is on disk, so that a crash leaves nothing but tmp/. A layer whose record a power
  * cut took is removed when the store is opened, and so is an image that lacks a layer.
  */
 export class ContentStore {
+  /** Downloads under way, and those that were cut. */
+  readonly partials: PartialBlobs;
   readonly #dir: string;
   readonly #program: LayerProgram;
   readonly #form: LayerForm;
@@ -95,6 +99,7 @@ export class ContentStore {
 
   private constructor(options: ContentStoreOptions) {
     this.#dir = options.dir;
+    this.partials = new PartialBlobs(join(options.dir, 'partial'));
     this.#program = new LayerProgram(options.berthLayerPath);
     this.#form = options.form ?? 'image';
   }
@@ -104,6 +109,7 @@ export class ContentStore {
     await mkdir(options.dir, { recursive: true, mode: 0o700 });
     for (const part of ['layers', 'images', 'tmp']) await mkdir(join(options.dir, part), { recursive: true, mode: 0o700 });
     for (const leftover of await readdir(join(options.dir, 'tmp'))) await store.#program.remove(join(options.dir, 'tmp', leftover));
+    await store.partials.prepare();
     await store.#load();
     return store;
   }
@@ -260,6 +266,7 @@ export class ContentStore {
       return temporary;
     });
     for (const temporary of doomed) await this.#program.remove(temporary);
+    await this.partials.clear();
     return { images, layers, bytes };
   }
 

@@ -1,5 +1,5 @@
 import { parseImageReference } from '@berth/core';
-import { ImageError } from '../image-error.js';
+import { ImageError, isTransient } from '../image-error.js';
 import type { Platform } from '../platform.js';
 import type { Descriptor } from '../registry/manifest.js';
 import { type LayerCompression, layerCompression } from '../registry/media-types.js';
@@ -25,6 +25,9 @@ export interface PullLimits extends UnpackLimits {
 
 export const DEFAULT_PULL_LIMITS: PullLimits = { layerBytesMax: 32 * 1024 ** 3, layerEntriesMax: 2_000_000, parallelLayers: 3 };
 
+/** A smaller blob is fetched anew sooner than its beginning is kept. */
+const RESUMED_BYTES_MIN = 256 * 1024;
+
 interface LayerToPull {
   readonly blob: Descriptor;
   readonly diffId: string;
@@ -47,8 +50,8 @@ class Pull {
     readonly report: (progress: PullProgress) => void,
   ) {}
 
-  async *metered(chunks: AsyncIterable<Buffer>, blob: Descriptor): AsyncGenerator<Buffer> {
-    this.#totalBytes += blob.size;
+  async *metered(chunks: AsyncIterable<Buffer>, bytes: number): AsyncGenerator<Buffer> {
+    this.#totalBytes += bytes;
     for await (const chunk of chunks) {
       this.#downloadedBytes += chunk.length;
       this.#tell();
@@ -172,11 +175,24 @@ export class ImagePuller {
 
   async #fetchLayer(pull: Pull, { blob, diffId }: LayerToPull, signal: AbortSignal): Promise<LayerRecord> {
     const layer = { digest: blob.digest, diffId, compression: compressionOf(blob) };
-    return this.#store.addLayer(diffId, async (program, form, path) => {
-      const chunks = pull.metered(pull.client.openBlob(pull.reference, blob, { signal, hashed: 'byConsumer' }), blob);
-      const made = await program.make(form, path, layer, this.#limits, chunks);
-      return { ...made, sources: [{ registry: pull.reference.registry, digest: blob.digest }] };
-    });
+    const { registry } = pull.reference;
+    const partial = blob.size < RESUMED_BYTES_MIN ? undefined : await this.#store.partials.open({ registry, ...layer }, blob.size);
+    const from = partial?.resumedBytes ?? 0;
+    try {
+      const record = await this.#store.addLayer(diffId, async (program, form, path) => {
+        const chunks = pull.client.openBlob(pull.reference, blob, { signal, hashed: 'byConsumer', from });
+        const made = await program.make(form, path, layer, this.#limits, pull.metered(chunks, blob.size - from), partial);
+        return { ...made, sources: [{ registry, digest: blob.digest }] };
+      });
+      await partial?.close('remove');
+      return record;
+    } catch (error) {
+      await partial?.close(signal.aborted || isTransient(error) ? 'keep' : 'remove');
+      // A power cut may have spoilt what an earlier download left; without it, the registry alone is to blame.
+      if (from > 0 && error instanceof ImageError && error.code === 'digestMismatch')
+        return this.#fetchLayer(pull, { blob, diffId }, signal);
+      throw error;
+    }
   }
 
   /** Shows that the caller could have downloaded a layer that is here already. */
@@ -186,7 +202,7 @@ export class ImagePuller {
       if (await pull.client.hasBlob(pull.reference, blob.digest, { signal: pull.signal })) return;
       throw new ImageError('imageNotFound', `${pull.reference.registry}/${pull.reference.repository} has no layer ${blob.digest}`);
     }
-    const chunks = pull.metered(pull.client.openBlob(pull.reference, blob, { signal: pull.signal, hashed: 'byConsumer' }), blob);
+    const chunks = pull.metered(pull.client.openBlob(pull.reference, blob, { signal: pull.signal, hashed: 'byConsumer' }), blob.size);
     await this.#store.verify({ digest: blob.digest, diffId, compression: compressionOf(blob) }, known.archiveBytes, chunks);
     await this.#store.addLayerSource(diffId, source);
   }

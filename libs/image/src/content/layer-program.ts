@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { ImageError } from '../image-error.js';
 import type { LayerCompression } from '../registry/media-types.js';
+import type { PartialBlob } from './partial-blobs.js';
 
 export interface UnpackLimits {
   /** Bytes of a layer's files together. */
@@ -76,12 +77,19 @@ export class LayerProgram {
 
   /**
    * Makes a layer of its blob: at `path`, a file that is not there yet or an empty directory. On disk when it returns. The program judges the bytes by
-   * both digests, the blob's before all else. Throws what `chunks` throws, too; of a directory, what was made then is the caller's to remove.
+   * both digests, the blob's before all else. With `partial`, the bytes go into that file and those it holds already come before the chunks. Throws what `chunks` throws, too; of a directory, what was made then is the caller's to remove.
    */
-  async make(form: LayerForm, path: string, blob: LayerBlob, limits: UnpackLimits, chunks: AsyncIterable<Buffer>): Promise<MadeLayer> {
+  async make(
+    form: LayerForm,
+    path: string,
+    blob: LayerBlob,
+    limits: UnpackLimits,
+    chunks: AsyncIterable<Buffer>,
+    partial?: PartialBlob,
+  ): Promise<MadeLayer> {
     const [verb, option] = form === 'image' ? ['pack', '--image'] : ['unpack', '--dir'];
     const bounds = ['--max-bytes', String(limits.layerBytesMax), '--max-entries', String(limits.layerEntriesMax)];
-    return this.#read(verb as string, [option as string, path, ...bounds, ...blobArguments(blob)], chunks);
+    return this.#read(verb as string, [option as string, path, ...bounds, ...blobArguments(blob)], chunks, partial);
   }
 
   /** Reads a blob to its end and compares both its digests; keeps nothing of it. `tooLarge` for an archive of more than `archiveBytesMax`. */
@@ -113,15 +121,13 @@ export class LayerProgram {
     await this.#run('remove', ['--dir', dir, ...(project === undefined ? [] : ['--project', String(project)])]);
   }
 
-  async #read(verb: string, args: string[], chunks: AsyncIterable<Buffer>): Promise<MadeLayer> {
-    const child = this.#spawn(verb, args);
+  async #read(verb: string, args: string[], chunks: AsyncIterable<Buffer>, partial?: PartialBlob): Promise<MadeLayer> {
+    const child = this.#spawn(verb, partial ? [...args, '--file', partial.path] : args);
     const ended = this.#finish(child, verb);
     ended.catch(() => {});
     try {
-      for await (const chunk of chunks) {
-        if (child.stdin.destroyed) break;
-        if (!child.stdin.write(chunk)) await Promise.race([once(child.stdin, 'drain').catch(() => {}), ended.catch(() => {})]);
-      }
+      if (partial) await partial.fill(chunks, (bytes) => child.stdin.write(lengthOf(bytes)) || !child.stdin.destroyed);
+      else await feed(child.stdin, chunks, ended);
       child.stdin.end();
       const { bytes, entries, archiveBytes } = await ended;
       return { bytes: Number(bytes), entries: Number(entries), archiveBytes: Number(archiveBytes) };
@@ -165,6 +171,21 @@ function boundArguments(bound: OverlayBound | undefined): string[] {
   if (bound.by === 'image') return [...args, '--bound-image', bound.image];
   if (bound.by === 'project') args.push('--project', String(bound.project));
   return [...args, '--bound-bytes', String(bound.bytes), '--bound-inodes', String(bound.inodes)];
+}
+
+/** Writes chunks as fast as the program takes them, until it wants no more. */
+async function feed(stdin: Writable, chunks: AsyncIterable<Buffer>, ended: Promise<unknown>): Promise<void> {
+  for await (const chunk of chunks) {
+    if (stdin.destroyed) break;
+    if (!stdin.write(chunk)) await Promise.race([once(stdin, 'drain').catch(() => {}), ended.catch(() => {})]);
+  }
+}
+
+/** How the program is told of the length of a file that grows. */
+function lengthOf(bytes: number): Buffer {
+  const told = Buffer.alloc(8);
+  told.writeBigUInt64LE(BigInt(bytes));
+  return told;
 }
 
 const blobArguments = ({ digest, diffId, compression }: LayerBlob): string[] => [

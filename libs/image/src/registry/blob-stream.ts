@@ -110,20 +110,28 @@ class ReadAhead {
  * A large blob by several requests at a time, its bytes in order. At most `rangesAtOnce` parts are under way or waiting in memory. A registry that answers
  * the first range with the whole blob is read by that one answer.
  */
-async function* readInRanges(transfer: Transfer): AsyncGenerator<Buffer> {
+async function* readInRanges(transfer: Transfer, from: number): AsyncGenerator<Buffer> {
   const { open, blob, limits, signal } = transfer;
   const { rangeBytes, rangesAtOnce } = limits;
-  const first = await open(0, rangeBytes, signal);
+  const first = await open(from, from + rangeBytes, signal);
   if (first.status === 200) {
-    yield* readPart(transfer, 0, blob.size, first);
+    yield* readPart(transfer, from, blob.size, first);
     return;
   }
-  const parts = [new ReadAhead(readPart(transfer, 0, rangeBytes, first))];
-  for (let begin = rangeBytes; parts.length > 0; parts.shift()) {
+  const parts = [new ReadAhead(readPart(transfer, from, from + rangeBytes, first))];
+  for (let begin = from + rangeBytes; parts.length > 0; parts.shift()) {
     for (; parts.length < rangesAtOnce && begin < blob.size; begin += rangeBytes)
       parts.push(new ReadAhead(readPart(transfer, begin, Math.min(begin + rangeBytes, blob.size))));
     yield* (parts[0] as ReadAhead).chunks();
   }
+}
+
+export interface ReadBlobOptions {
+  /** Whether the digest is compared here. */
+  readonly hashes?: boolean;
+  /** Where to begin; only without `hashes`. */
+  readonly from?: number;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -135,14 +143,14 @@ export async function* readBlob(
   open: OpenBlobAt,
   blob: Descriptor,
   limits: RegistryLimits,
-  { hashes = true, signal }: { hashes?: boolean; signal?: AbortSignal | undefined } = {},
+  { hashes = true, from = 0, signal }: ReadBlobOptions = {},
 ): AsyncGenerator<Buffer> {
   const leaving = new AbortController();
   const transfer = { open, blob, limits, signal: signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal };
   const hash = hashes ? createHash('sha256') : undefined;
   try {
-    const inRanges = limits.rangesAtOnce > 1 && blob.size >= 2 * limits.rangeBytes;
-    for await (const chunk of inRanges ? readInRanges(transfer) : readPart(transfer, 0, blob.size)) {
+    const inRanges = limits.rangesAtOnce > 1 && blob.size - from >= 2 * limits.rangeBytes;
+    for await (const chunk of inRanges ? readInRanges(transfer, from) : readPart(transfer, from, blob.size)) {
       hash?.update(chunk);
       yield chunk;
     }

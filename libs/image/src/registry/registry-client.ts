@@ -45,6 +45,8 @@ export interface OperationOptions {
 export interface BlobOptions extends OperationOptions {
   /** Who compares the bytes with the digest; `here` where it is silent. A consumer that does must do it before it believes any of them. */
   readonly hashed?: 'here' | 'byConsumer';
+  /** The first byte that is wanted, where the consumer has those before it and compares the digest of all. */
+  readonly from?: number;
 }
 
 /** A manifest or an index, its bytes verified against its digest. */
@@ -156,7 +158,11 @@ export class RegistryClient {
       const part = begin > 0 || end < blob.size ? { range: `bytes=${begin}-${end - 1}` } : {};
       return this.#get(repository, blobPath(repository, blob.digest), { ...headers, ...part }, signal);
     };
-    return readBlob(open, blob, this.limits, { hashes: options.hashed !== 'byConsumer', signal: options.signal });
+    return readBlob(open, blob, this.limits, {
+      hashes: options.hashed !== 'byConsumer',
+      from: options.from ?? 0,
+      signal: options.signal,
+    });
   }
 
   /** A whole blob of at most `maxBytes`, verified. */
@@ -356,6 +362,8 @@ export class RegistryClient {
     const text = `${what}: ${url.host} answered ${status}${codes.length > 0 ? ` ${codes.join(', ')}` : ''}`;
     if (status === 404) throw new ImageError('imageNotFound', text);
     if (status === 401 || status === 403) throw new ImageError('unauthorized', text);
+    // The part that is asked for lies within the blob as its descriptor has it.
+    if (status === 416) throw new ImageError('digestMismatch', text);
     if (status === 413) throw new ImageError('tooLarge', text);
     if (codes.includes('DIGEST_INVALID')) throw new ImageError('digestMismatch', text);
     if (codes.includes('MANIFEST_INVALID')) throw new ImageError('invalidManifest', text);
