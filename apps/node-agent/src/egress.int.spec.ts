@@ -27,6 +27,9 @@ interface Findings {
   readonly left: readonly unknown[];
   readonly problems: readonly string[];
   readonly tables: string;
+  /** Rules after the death of the agent, and after a start of one without egress. */
+  readonly tablesLeft: string;
+  readonly tablesOff: string;
   /** Interfaces of the host at the end. */
   readonly links: number;
 }
@@ -63,6 +66,11 @@ describe.skipIf(missing !== null)(`containers that may reach out${missing === nu
 
   it('are those that ask for it alone', () => {
     expect(findings.none).toBe('1\n');
+  });
+
+  it('lose their rules to the next agent where it is started without egress', () => {
+    expect(findings.tablesLeft).toMatch(/^table inet berth_b/);
+    expect(findings.tablesOff).toBe('');
   });
 
   it('leave no link, no rule and nothing else', () => {

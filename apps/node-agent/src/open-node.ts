@@ -69,6 +69,7 @@ export async function openNode(
   });
   // Several agents may share a machine, its cgroups and its run directory.
   const name = nodeId.slice(-8);
+  if (config.egress === null) await Egress.removeLeft(`b${name}`);
   const node: NodeServices = {
     paths: {
       containers: join(config.directory, 'containers'),

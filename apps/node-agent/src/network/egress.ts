@@ -57,6 +57,14 @@ export class Egress {
     return new Egress(program, plan);
   }
 
+  /**
+   * Takes away the rules that an agent with egress has left, where no container is on its network any more. Without nft on this machine there is none, and
+   * no error.
+   */
+  static async removeLeft(prefix: string): Promise<void> {
+    if ((await linksOf(prefix)).size === 0 && (await hasTable(tableOf(prefix)))) await removeTable(tableOf(prefix));
+  }
+
   /** The network of the container that holds this slot of ids. */
   of(slot: number): ContainerNetwork {
     const { name, host, container, host6, container6 } = linkOf(this.plan, slot);
@@ -71,10 +79,7 @@ export class Egress {
 
   /** The links of this node that are there, each with its slot. */
   async links(): Promise<ReadonlyMap<number, string>> {
-    // Of this process's network; what /sys shows is that of whoever mounted it.
-    const names = [...(await readFile('/proc/self/net/dev', 'latin1')).matchAll(/^\s*([^\s:]+):/gm)].map((found) => found[1] ?? '');
-    const own = names.filter((name) => name.startsWith(this.plan.prefix) && name.length === this.plan.prefix.length + 3);
-    return new Map(own.map((name) => [Number.parseInt(name.slice(this.plan.prefix.length), 16), name]));
+    return linksOf(this.plan.prefix);
   }
 
   async removeLinkOf(slot: number): Promise<void> {
@@ -87,10 +92,27 @@ export class Egress {
 
   /** Takes the rules away, unless a container is still on the network. */
   async close(): Promise<void> {
-    const table = tableOf(this.plan.prefix);
-    // Named first, so that deleting what is gone already is no error.
-    if ((await this.links()).size === 0) await nft(`table inet ${table}\ndelete table inet ${table}\n`);
+    if ((await this.links()).size === 0) await removeTable(tableOf(this.plan.prefix));
   }
+}
+
+async function linksOf(prefix: string): Promise<ReadonlyMap<number, string>> {
+  // Of this process's network; what /sys shows is that of whoever mounted it.
+  const names = [...(await readFile('/proc/self/net/dev', 'latin1')).matchAll(/^\s*([^\s:]+):/gm)].map((found) => found[1] ?? '');
+  const own = names.filter((name) => name.startsWith(prefix) && name.length === prefix.length + 3);
+  return new Map(own.map((name) => [Number.parseInt(name.slice(prefix.length), 16), name]));
+}
+
+/** Named first, so that deleting what is gone already is no error. */
+function removeTable(table: string): Promise<void> {
+  return nft(`table inet ${table}\ndelete table inet ${table}\n`);
+}
+
+async function hasTable(table: string): Promise<boolean> {
+  return promisify(execFile)('nft', ['list', 'table', 'inet', table], { cwd: '/' }).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Gives nft(8) commands, which the kernel takes all together or not at all. */

@@ -128,12 +128,16 @@ async function programs(name: string, mark: string): Promise<readonly number[]> 
   return found;
 }
 
-/** I9: what the kernel said, or, where the one who would have known was killed, that it is not known. */
-function checkEnd({ end, reports }: Ended, fault: Fault): void {
+/**
+ * I9: what the kernel said, or, where the one who would have known was killed, that it is not known: its shim, or the agent after it had noted a start and
+ * before there was a shim.
+ */
+function checkEnd({ end, reports, output }: Ended, fault: Fault): void {
   const ends = reports.filter(({ kind }) => ['exited', 'failed', 'stopped'].includes(kind));
   if (ends.length !== 1) throw new Error(`I9: ${ends.length} ends were reported: ${JSON.stringify(ends)}`);
   const shimKilled = fault.victim === 'shim' && fault.signal === 'SIGKILL';
-  if (end.kind === 'failed' && shimKilled && end.retryable && end.failure.blame === 'platform') return;
+  const brokenOff = fault.victim === 'agent' && fault.signal === 'SIGKILL' && fault.moment === 'assigned' && output === '';
+  if (end.kind === 'failed' && (shimKilled || brokenOff) && end.retryable && end.failure.blame === 'platform') return;
   if (end.kind === 'exited' && end.exit.exitCode === fault.exitCode && end.exit.signal === null) return;
   throw new Error(`I9: the run was to end with ${fault.exitCode}, and this was reported: ${JSON.stringify(end)}`);
 }

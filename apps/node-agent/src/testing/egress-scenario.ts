@@ -134,8 +134,13 @@ try {
 } catch (error) {
   result = { error: String(error), agent: node.agent?.log.slice(-2000) };
 }
+// An agent that dies leaves its rules, and one that is to have none takes them away.
+await node.agent?.end('SIGKILL');
+const { stdout: tablesLeft } = await run('nft', ['list', 'tables']);
+await node.startAgent({ BERTH_EGRESS: '0' });
+const { stdout: tablesOff } = await run('nft', ['list', 'tables']);
 const problems = await node.close();
 const { stdout: tables } = await run('nft', ['list', 'tables']);
 const { stdout: links } = await ip('-o', 'link');
 await internet.close();
-process.stdout.write(`${JSON.stringify({ ...result, problems, tables, links: links.trim().split('\n').length })}\n`);
+process.stdout.write(`${JSON.stringify({ ...result, problems, tables, tablesLeft, tablesOff, links: links.trim().split('\n').length })}\n`);
