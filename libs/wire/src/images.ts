@@ -86,6 +86,11 @@ export const pruneImagesRequest = z.strictObject({
     .boolean()
     .default(false)
     .describe('Tagged images too, when no run that has not ended needs them; without it only those without a tag'),
+  olderThanMs: z
+    .int()
+    .min(0)
+    .default(600_000)
+    .describe('Only what was pushed so long ago: a push of several platforms has no tag until its end'),
 });
 
 /** A node's disk as its agent last told it. */

@@ -2,7 +2,7 @@ import { diskUsage, type Image, type ImageUsage, imageDetails, imageList, nodeLi
 import { type Command, type Context, defineCommand, print, takeOperands } from '../command.js';
 import { exitCodes, UsageError } from '../failures.js';
 import { formatTable } from '../table.js';
-import { formatDuration, formatSize } from '../units.js';
+import { formatDuration, formatSize, parseDuration } from '../units.js';
 
 const images = defineCommand({
   name: 'images',
@@ -129,10 +129,15 @@ const prune = defineCommand({
   name: 'image prune',
   summary: 'Remove images that have no tag and that no run needs',
   operands: '',
-  options: { all: { type: 'boolean', short: 'a', description: 'Tagged images too, when no run that has not ended needs them' } },
+  options: {
+    all: { type: 'boolean', short: 'a', description: 'Tagged images too, when no run that has not ended needs them' },
+    'older-than': { type: 'string', value: 'DURATION', description: 'Only what was pushed so long ago; 10m by default' },
+  },
   async run(context, values, operands) {
     takeOperands(operands);
-    const body = { all: values.all === true };
+    const olderThan = values['older-than'];
+    const bound = olderThan === undefined ? {} : { olderThanMs: parseDuration(olderThan, '--older-than') };
+    const body = { all: values.all === true, ...bound };
     const removed = await context.client('tenant').json(removedImages, '/v1/images/prune', { method: 'POST', body, repeatable: true });
     await sayRemoved(context, removed);
     await print(context.stdout, `Total reclaimed space: ${formatSize(removed.freedBytes)}\n`);

@@ -85,9 +85,9 @@ export class ImagesController {
   })
   prune(
     @CallingTenant() tenant: TenantRow,
-    @Body({ schema: pruneImagesRequest }) { all }: z.infer<typeof pruneImagesRequest>,
+    @Body({ schema: pruneImagesRequest }) { all, olderThanMs }: z.infer<typeof pruneImagesRequest>,
   ): Promise<RemovedImages> {
-    return this.removeImages.unused(tenant, all);
+    return this.removeImages.unused(tenant, all, new Date(Date.now() - olderThanMs));
   }
 
   @Get('disk-usage')

@@ -35,10 +35,12 @@ export class RemoveImages {
     return { untagged: [`${embeddedRegistry}/${repository}:${wanted}`], deleted: [], freedBytes: 0 };
   }
 
-  /** Removes the images without a tag, or with `all` every image, but for those that runs need which have not ended. */
-  async unused(tenant: TenantRow, all: boolean): Promise<RemovedImages> {
+  /** Removes the images without a tag, or with `all` every image, but for what was pushed since and for those that runs need which have not ended. */
+  async unused(tenant: TenantRow, all: boolean, pushedBefore: Date): Promise<RemovedImages> {
     const before = await this.look(tenant);
-    const doomed = topLevel(before.images).filter((image) => (all || image.tags.length === 0) && !this.isActive(image, before));
+    const doomed = topLevel(before.images).filter(
+      (image) => (all || image.tags.length === 0) && image.pushedAtMs <= pushedBefore.getTime() && !this.isActive(image, before),
+    );
     return this.delete(tenant, doomed, before);
   }
 
