@@ -86,7 +86,8 @@ static int prepare_device(const struct device_spec *d, uint64_t attrs, struct rt
 
 /*
  * A node with the owner and mode of the config, for a container whose user namespace bars it from making one: made by the host's
- * root on a tmpfs that nobody else sees. Its name there is its number in the config.
+ * root on a tmpfs that nobody else sees. Its name there is its number in the config. -EPERM for who may not make devices,
+ * -ENOSYS on kernels that clone nothing from a mount that is nowhere attached, those before 6.15.
  */
 static int make_node(const struct config *c, const struct device_spec *d, int tmpfs, size_t number, struct rt_error *err)
 {
@@ -101,10 +102,10 @@ static int make_node(const struct config *c, const struct device_spec *d, int tm
 	if (fchownat(tmpfs, name, (uid_t)uid, (gid_t)gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmodat(tmpfs, name, d->mode, 0) < 0)
 		return rt_fail_errno(err, "own device %s", d->path);
 	int tree = sys_open_tree(tmpfs, name, OPEN_TREE_CLONE);
-	return tree < 0 ? rt_fail_errno(err, "open device %s", d->path) : tree;
+	return tree < 0 ? rt_fail(err, errno == EINVAL ? ENOSYS : errno, "open device %s", d->path) : tree;
 }
 
-/* In a user namespace that this container makes, its ids are known here. Who may not make devices binds the host's. */
+/* In a user namespace that this container makes, its ids are known here. Where that does not go, the host's node is bound. */
 static int prepare_own_devices(const struct config *c, struct prepared *p, struct rt_error *err)
 {
 	const struct mount_options plain = { 0 };
@@ -116,7 +117,7 @@ static int prepare_own_devices(const struct config *c, struct prepared *p, struc
 		if (tmpfs < 0 && (tmpfs = mount_make("tmpfs", "devices", "/dev", &plain, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err)) < 0)
 			return tmpfs;
 		p->devices[i] = make_node(c, &c->devices[i], tmpfs, i, err);
-		if (p->devices[i] == -EPERM) {
+		if (p->devices[i] == -EPERM || p->devices[i] == -ENOSYS) {
 			*err = (struct rt_error){ 0 };
 			p->devices[i] = prepare_device(&c->devices[i], 0, err);
 		}
