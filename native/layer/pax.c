@@ -62,6 +62,9 @@ static bool may_set(const char *name)
 
 static int take_xattr(const char *name, const char *value, size_t len, struct pax_overrides *out, struct rt_error *err)
 {
+	/* The label of the machine that built the layer, which means nothing on this one; Docker drops it too, and archivers write it unasked. */
+	if (strcmp(name, "security.selinux") == 0)
+		return 0;
 	if (!may_set(name))
 		return rt_fail(err, EPROTO, "extended attribute %.100s is not a layer's to set", name);
 	if (strlen(name) > LAYER_NAME_MAX || len > 65536)

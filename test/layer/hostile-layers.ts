@@ -138,7 +138,7 @@ const malformed: [string, Buffer][] = [
     'trusted.overlay.redirect',
     'trusted.overlay.opaque',
     'trusted.x',
-    'security.selinux',
+    'security.selinux2',
     'security.ima',
     'system.posix_acl_access',
     'user.overlay.opaque',

@@ -47,6 +47,15 @@ describe.skipIf(!isRoot)('packing a layer into an image', () => {
       },
     ));
 
+  it('drops the SELinux label of the machine that built the layer', () =>
+    packed(
+      [dir('./', { pax: { 'SCHILY.xattr.security.selinux': 'system_u:object_r:usr_t:s0', 'SCHILY.xattr.user.root': 'r' } })],
+      async (image) => {
+        expect(attributes(image)).toContain('SCHILY.xattr.user.root=r');
+        expect(attributes(image)).not.toContain('selinux');
+      },
+    ));
+
   it('keeps content of every length around its blocks, whatever attributes stand before it', () => {
     const lengths = [0, 1, 31, 32, 33, 511, 512, 3900, 4000, 4031, 4032, 4033, 4095, 4096, 4097, 8191, 8192, 8193, 300_000];
     const entries = lengths.flatMap((length): RawEntry[] => [

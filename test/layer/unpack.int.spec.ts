@@ -78,6 +78,16 @@ describe.skipIf(!isRoot)('unpacking a layer', () => {
     expect(attribute('ping', 'security.capability')).toBe(capability.toString('latin1'));
   });
 
+  it('drops the SELinux label of the machine that built the layer', async () => {
+    await unpacked({
+      name: 'a',
+      content: 'x',
+      pax: { 'SCHILY.xattr.security.selinux': 'system_u:object_r:usr_t:s0', 'SCHILY.xattr.user.note': 'n' },
+    });
+    expect(attribute('a', 'security.selinux')).toBeUndefined();
+    expect(attribute('a', 'user.note')).toBe('n');
+  });
+
   it('takes absolute names and "./" as names from the layer’s root', async () => {
     await unpacked({ name: '/etc/absolute', content: 'a' }, { name: './/etc/./dotted', content: 'b' }, dir('./', { mode: 0o711 }));
     expect((await readdir(at('etc'))).sort()).toEqual(['absolute', 'dotted']);
