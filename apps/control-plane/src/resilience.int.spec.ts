@@ -65,6 +65,18 @@ describe.each(backends)('with the queue on %s', slow, (backend) => {
     await eventually(() => expect(peer.runIds).toContain(next), patience);
   });
 
+  it('refuses a revoked key on every replica, at once where it was revoked, however lately it was used', async () => {
+    service = await ServiceUnderTest.start(backend);
+    const second = await service.addReplica();
+    const tenant = await service.tenant();
+    const other = tenant.api.at(second.url);
+    for (const api of [tenant.api, other]) expect((await api.get('/v1/tenant')).status).toBe(200);
+    const { json } = await service.admin.get(`/v1/admin/tenants/${tenant.id}/keys`);
+    await service.admin.send('DELETE', `/v1/admin/tenants/${tenant.id}/keys/${json.items[0].id}`);
+    expect((await tenant.api.get('/v1/tenant')).status).toBe(401);
+    await eventually(async () => expect((await other.get('/v1/tenant')).status).toBe(401), patience);
+  });
+
   async function empty({ redis, databaseUrl }: ServiceUnderTest): Promise<void> {
     if (redis !== null) return redis.flushAll();
     const client = new pg.Client({ connectionString: databaseUrl });
