@@ -39,9 +39,9 @@ export async function ensureTenant(admin, name, quota) {
   return items.find((one) => one.name === name) ?? (await admin.post('/v1/admin/tenants', { name, ...(quota ? { quota } : {}) }));
 }
 
-/** A new key of a tenant; the secret is in this answer only. */
+/** A new key of a tenant, which opens all that a tenant's can; the secret is in this answer only. */
 export async function createKey(admin, tenant, name) {
-  const { secret } = await admin.post(`/v1/admin/tenants/${tenant.id}/keys`, { name });
+  const { secret } = await admin.post(`/v1/admin/tenants/${tenant.id}/keys`, { name, role: 'admin' });
   return secret;
 }
 

@@ -215,11 +215,11 @@ describe('berth', { timeout: 180_000 }, () => {
     expect(created).toMatchObject({ code: 0, text: expect.stringMatching(/^ten_/) });
     expect((await admin('tenants', 'update', 'made', '--cpus', '1.5')).text).toMatch(/cpuMillis +0 cpus +1.5 cpus/);
     expect((await admin('tenants', 'ls')).text).toMatch(/ten_\S+ +made +0\/2 +0\/1.5 +0 B\/1 GiB/);
-    const secret = (await admin('keys', 'create', 'made', '--name', 'ci', '--expires', '1h')).text.trim();
+    const secret = (await admin('keys', 'create', '--tenant', 'made', '--name', 'ci', '--expires', '1h')).text.trim();
     expect(await start(['ps'], { BERTH_API_KEY: secret }).done).toMatchObject({ code: 0 });
-    const [key] = JSON.parse((await admin('keys', 'ls', 'made', '--json')).text) as { id: string; name: string }[];
+    const [key] = JSON.parse((await admin('keys', 'ls', '--tenant', 'made', '--json')).text) as { id: string; name: string }[];
     expect(key).toMatchObject({ name: 'ci' });
-    expect((await admin('keys', 'revoke', 'made', key!.id)).code).toBe(0);
+    expect((await admin('keys', 'revoke', '--tenant', 'made', key!.id)).code).toBe(0);
     expect(await start(['ps'], { BERTH_API_KEY: secret }).done).toMatchObject({ code: 125 });
     expect((await admin('nodes', 'ls')).text).toMatch(/node_\S+ +one +ready/);
     expect((await admin('nodes', 'drain', 'one')).text).toMatch(/draining/);

@@ -59,7 +59,7 @@ describe('a command line', () => {
     [['df', 'extra'], 'unexpected argument extra'],
     [['images', 'a', 'b'], 'unexpected argument b'],
     [['wait'], 'RUN is missing'],
-    [['keys', 'revoke', 'acme'], 'KEY is missing'],
+    [['keys', 'revoke'], 'KEY is missing'],
     [['tenants', 'create', 'acme', '--cpus', 'x'], '--cpus x'],
   ])('%j is answered with 2 and %j', async (args, message) => {
     // Tenants' operands are resolved by the service, so flags must be judged before it is asked.

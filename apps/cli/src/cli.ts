@@ -1,4 +1,5 @@
 import { type Command, type Context, print } from './command.js';
+import { accessCommands } from './commands/access.js';
 import { adminCommands, quota } from './commands/admin.js';
 import { archiveCommands } from './commands/image-archives.js';
 import { imageCommands } from './commands/images.js';
@@ -18,6 +19,7 @@ export const commands: readonly Command[] = [
   quota,
   ...imageCommands,
   ...archiveCommands,
+  ...accessCommands,
   ...adminCommands,
 ];
 

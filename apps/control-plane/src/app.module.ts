@@ -1,10 +1,12 @@
 import { Relay, WakeQueue } from '@berth/queue';
-import { ApiKeyStore, LogStore, NodeStore, RunStore, type Store, TenantStore } from '@berth/store';
+import { ApiKeyStore, AuditStore, LogStore, MemberStore, NodeStore, RunStore, type Store, TenantStore } from '@berth/store';
 import { type DynamicModule, Module, type Type } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_PIPE } from '@nestjs/core';
+import { CreateKey } from './access/create-key.js';
+import { RevokeKey } from './access/revoke-key.js';
+import { RotateKey } from './access/rotate-key.js';
 import { AdmitRun } from './admission/admit-run.js';
 import { CancelRun } from './admission/cancel-run.js';
-import { CreateKey } from './admission/create-key.js';
 import { DeleteRun } from './admission/delete-run.js';
 import { PrepareRun } from './admission/prepare-run.js';
 import { ResolveImage } from './admission/resolve-image.js';
@@ -76,6 +78,8 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       value(STORE, store),
       value(TenantStore, store.tenants),
       value(ApiKeyStore, store.apiKeys),
+      value(MemberStore, store.members),
+      value(AuditStore, store.audit),
       value(NodeStore, store.nodes),
       value(RunStore, store.runs),
       value(LogStore, store.logs),
@@ -89,6 +93,10 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       { provide: OPEN_API_DOCUMENT, useFactory: () => openApiDocument(controllers) },
       OpenStreams,
       KnownKeys,
+      // access
+      CreateKey,
+      RotateKey,
+      RevokeKey,
       // admission
       ResolveImage,
       PrepareRun,
@@ -96,7 +104,6 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       CancelRun,
       DeleteRun,
       UpdateTenant,
-      CreateKey,
       // images
       ImageCatalog,
       ListImages,

@@ -40,13 +40,13 @@ export interface ControlPlane {
   close(): Promise<void>;
 }
 
-/** Starts a replica: migrates the database, makes sure of the admin key, then serves. Throws, with everything closed again, when it cannot. */
+/** Starts a replica: migrates the database, adopts the admin key, then serves. Throws, with everything closed again, when it cannot. */
 export async function startControlPlane(config: Config, logger: Logger): Promise<ControlPlane> {
   const store = openStore({ url: config.databaseUrl, poolSize: config.databasePool });
   try {
     const { applied } = await store.migrate();
     if (applied.length > 0) logger.info({ applied }, 'migrated');
-    if (config.adminKey !== null) await ensureAdminKey(store.apiKeys, config.adminKey);
+    if (config.adminKey !== null) await adoptAdminKey(store.apiKeys, config.adminKey);
   } catch (error) {
     await store.close();
     throw error;
@@ -128,13 +128,9 @@ function createSweeper(app: NestFastifyApplication, config: Config, logger: Logg
   return new Sweeper(steps, config.sweepMs, app.get(Metrics), logger);
 }
 
-/** Stores the hash of the operator's key, once. Replicas that start together may all try. */
-async function ensureAdminKey(apiKeys: ApiKeyStore, key: string): Promise<void> {
+/** Makes the key of the environment the operator's, in place of the one before it. Replicas that start together may all try. */
+async function adoptAdminKey(apiKeys: ApiKeyStore, key: string): Promise<void> {
   if (!isSecret('berth', key)) throw new AppError('invalidRequest', 'BERTH_ADMIN_KEY must be berth_ and 32 letters or digits');
-  const hash = hashSecret(key);
-  const exists = async () => (await apiKeys.authenticate(hash, new Date())) !== null;
-  if (await exists()) return;
-  await apiKeys.create({ tenantId: null, name: 'admin', hash, expiresAt: null }).catch(async (error: unknown) => {
-    if (!(await exists())) throw error;
-  });
+  if ((await apiKeys.adoptEnvironmentKey(hashSecret(key))) === 'revoked')
+    throw new AppError('unauthorized', 'BERTH_ADMIN_KEY is a key that was replaced or revoked: set the current one, a fresh one, or none');
 }

@@ -7,12 +7,14 @@ export type RunId = Branded<'run'>;
 export type TenantId = Branded<'ten'>;
 export type NodeId = Branded<'node'>;
 export type KeyId = Branded<'key'>;
+export type MemberId = Branded<'mem'>;
 
 interface IdsByPrefix {
   run: RunId;
   ten: TenantId;
   node: NodeId;
   key: KeyId;
+  mem: MemberId;
 }
 export type IdPrefix = keyof IdsByPrefix;
 

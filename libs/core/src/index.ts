@@ -1,4 +1,6 @@
+export * from './access.js';
 export * from './app-error.js';
+export * from './audit.js';
 export * from './digest.js';
 export * from './fairness.js';
 export * from './features.js';

@@ -2,13 +2,17 @@ import { randomBytes } from 'node:crypto';
 import { idRandomBytes, newId } from '@berth/core';
 import type pg from 'pg';
 import type { PrismaClient } from './generated/client.js';
-import { type NodeRow, NodeStore } from './ports.js';
+import { inTransaction } from './pool.js';
+import { type Actor, type NodeRow, NodeStore, systemActor } from './ports.js';
 import { nodeRow } from './rows.js';
+import { writeAudit } from './sql/audit.js';
 
 type NodeFacts = Parameters<NodeStore['connected']>[1];
 
 // A word from a node ends its being lost; only an operator ends its draining or its death.
 const heardFrom = `CASE WHEN state <> 'lost' THEN state WHEN drain_requested THEN 'draining' ELSE 'ready' END`;
+
+const stateChanges = { ready: 'node.undrain', draining: 'node.drain', dead: 'node.declareDead' } as const;
 
 export class PrismaNodeStore extends NodeStore {
   constructor(
@@ -18,21 +22,37 @@ export class PrismaNodeStore extends NodeStore {
     super();
   }
 
-  override async createJoinToken(input: { hash: string; expiresAt: Date; uses: number }): Promise<void> {
-    await this.prisma.joinToken.create({ data: { hash: input.hash, expiresAt: input.expiresAt, usesLeft: input.uses } });
+  override async createJoinToken(input: { hash: string; expiresAt: Date; uses: number }, by: Actor = systemActor): Promise<void> {
+    const { hash, expiresAt, uses } = input;
+    await inTransaction(this.pool, async (client) => {
+      await client.query('INSERT INTO join_tokens (hash, uses_left, expires_at) VALUES ($1, $2, $3)', [hash, uses, expiresAt]);
+      // A part of the hash tells tokens apart and opens nothing.
+      const target = hash.slice(0, 12);
+      await writeAudit(client, by, {
+        action: 'joinToken.create',
+        tenantId: null,
+        target,
+        details: { uses, expiresAt: expiresAt.toISOString() },
+      });
+    });
   }
 
   override async join(input: { tokenHash: string; credentialHash: string; name: string; now: Date }): Promise<NodeRow | null> {
     const id = newId('node', input.now.getTime(), randomBytes(idRandomBytes));
     // Lost until its agent dials in and says what the node offers.
-    const { rowCount } = await this.pool.query(
-      `WITH token AS (
-         UPDATE join_tokens SET uses_left = uses_left - 1 WHERE hash = $1 AND uses_left > 0 AND expires_at > $5 RETURNING 1
-       )
-       INSERT INTO nodes (id, name, state, credential_hash, created_at) SELECT $2, $3, 'lost', $4, $5 FROM token`,
-      [input.tokenHash, id, input.name, input.credentialHash, input.now],
-    );
-    return rowCount === 1 ? this.find(id) : null;
+    const joined = await inTransaction(this.pool, async (client) => {
+      const { rowCount } = await client.query(
+        `WITH token AS (
+           UPDATE join_tokens SET uses_left = uses_left - 1 WHERE hash = $1 AND uses_left > 0 AND expires_at > $5 RETURNING 1
+         )
+         INSERT INTO nodes (id, name, state, credential_hash, created_at) SELECT $2, $3, 'lost', $4, $5 FROM token`,
+        [input.tokenHash, id, input.name, input.credentialHash, input.now],
+      );
+      const details = { name: input.name, token: input.tokenHash.slice(0, 12) };
+      if (rowCount === 1) await writeAudit(client, systemActor, { action: 'node.join', tenantId: null, target: id, details });
+      return rowCount === 1;
+    });
+    return joined ? this.find(id) : null;
   }
 
   override async authenticate(credentialHash: string): Promise<NodeRow | null> {
@@ -83,14 +103,17 @@ export class PrismaNodeStore extends NodeStore {
     return rows.map((row) => row.id);
   }
 
-  override async setState(nodeId: string, state: 'ready' | 'draining' | 'dead'): Promise<NodeRow | null> {
-    // A node that is lost, or was declared dead, is lost until it is heard from, whatever the operator wishes for afterwards.
-    await this.pool.query(
-      `UPDATE nodes SET drain_requested = ($2 = 'draining'),
-         state = CASE WHEN $2 = 'dead' THEN 'dead' WHEN state IN ('lost', 'dead') THEN 'lost' ELSE $2 END
-       WHERE id = $1`,
-      [nodeId, state],
-    );
+  override async setState(nodeId: string, state: 'ready' | 'draining' | 'dead', by: Actor = systemActor): Promise<NodeRow | null> {
+    await inTransaction(this.pool, async (client) => {
+      // A node that is lost, or was declared dead, is lost until it is heard from, whatever the operator wishes for afterwards.
+      const { rowCount } = await client.query(
+        `UPDATE nodes SET drain_requested = ($2 = 'draining'),
+           state = CASE WHEN $2 = 'dead' THEN 'dead' WHEN state IN ('lost', 'dead') THEN 'lost' ELSE $2 END
+         WHERE id = $1`,
+        [nodeId, state],
+      );
+      if (rowCount === 1) await writeAudit(client, by, { action: stateChanges[state], tenantId: null, target: nodeId });
+    });
     return this.find(nodeId);
   }
 

@@ -1,8 +1,10 @@
 import { fileURLToPath } from 'node:url';
 import { PrismaPg } from '@prisma/adapter-pg';
 import { PrismaApiKeyStore } from './api-key-store.js';
+import { PrismaAuditStore } from './audit-store.js';
 import { PrismaClient } from './generated/client.js';
 import { PostgresLogStore } from './log-store.js';
+import { PostgresMemberStore } from './member-store.js';
 import { migrateDatabase } from './migrate.js';
 import { PrismaNodeStore } from './node-store.js';
 import { openPool } from './pool.js';
@@ -27,7 +29,9 @@ export function openStore(options: StoreOptions): Store {
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
   return {
     tenants: new PrismaTenantStore(prisma, pool),
-    apiKeys: new PrismaApiKeyStore(prisma),
+    apiKeys: new PrismaApiKeyStore(prisma, pool),
+    members: new PostgresMemberStore(pool),
+    audit: new PrismaAuditStore(prisma, pool),
     nodes: new PrismaNodeStore(prisma, pool),
     runs: new PrismaRunStore(prisma, pool),
     logs: new PostgresLogStore(pool),

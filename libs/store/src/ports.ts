@@ -1,4 +1,7 @@
-import type { AppErrorCode, AwaitingRun, Fleet, LimitDimension, Placement, Quota, RunDemand, RunState, TenantStanding } from '@berth/core';
+import type { AppErrorCode, AwaitingRun, Fleet, LimitDimension, Placement, RunDemand, RunState, TenantStanding } from '@berth/core';
+import type { Actor, ApiKeyStore, AuditStore, MemberStore, TenantStore } from './tenant-ports.js';
+
+export * from './tenant-ports.js';
 
 /*
  * What the control plane remembers, as ports. Postgres is the truth: every method is one transaction and safe under any number of replicas.
@@ -6,36 +9,6 @@ import type { AppErrorCode, AwaitingRun, Fleet, LimitDimension, Placement, Quota
  * `RunStore` is the only writer of a run's state column, and follows the table of libs/core's run lifecycle.
  */
 
-/** A tenant's limits, or what is used of them now: of the budgets in this month (UTC), of the submissions in this minute. */
-export type QuotaRow = { -readonly [D in LimitDimension]: Quota[D] };
-/** Defaults and maxima of one run, by the names of wire's `runLimits`; what is absent is the operator's. */
-export interface RunLimitsRow {
-  defaults: Partial<Record<RunLimitName, number>>;
-  maxima: Partial<Record<RunLimitName, number>>;
-}
-export type RunLimitName = 'cpuMillis' | 'memoryBytes' | 'diskBytes' | 'pids' | 'logBytes' | 'timeoutMs';
-export interface TenantRow {
-  id: string;
-  name: string;
-  quota: QuotaRow;
-  used: QuotaRow;
-  runLimits: RunLimitsRow;
-  /** Its part of the fleet beside others'. */
-  weight: number;
-  requireDigest: boolean;
-  /** What its runs may ask for beyond the ordinary. */
-  features: string[];
-  createdAt: Date;
-}
-export interface ApiKeyRow {
-  id: string;
-  /** null: the operator's admin key. */
-  tenantId: string | null;
-  name: string;
-  createdAt: Date;
-  expiresAt: Date | null;
-  revokedAt: Date | null;
-}
 export interface NodeRow {
   id: string;
   name: string;
@@ -126,44 +99,8 @@ export interface HeldLeaseRow {
   stop: boolean;
 }
 
-export abstract class TenantStore {
-  /** Refuses a taken name with `conflict`. A dimension that is not named has no limit. */
-  abstract create(input: {
-    name: string;
-    quota: Partial<QuotaRow>;
-    requireDigest: boolean;
-    features?: readonly string[];
-    runLimits?: Partial<RunLimitsRow>;
-    weight?: number;
-  }): Promise<TenantRow>;
-  abstract list(): Promise<TenantRow[]>;
-  abstract find(id: string): Promise<TenantRow | null>;
-  abstract findByName(name: string): Promise<TenantRow | null>;
-  /** A raised quota admits waiting runs in the same transaction; returns the ids that became admitted. */
-  abstract update(
-    id: string,
-    change: {
-      quota?: Partial<QuotaRow>;
-      requireDigest?: boolean;
-      features?: readonly string[];
-      runLimits?: Partial<RunLimitsRow>;
-      weight?: number;
-    },
-  ): Promise<{ tenant: TenantRow; admitted: string[] } | null>;
-  /** Every tenant's used beside the sum of what its runs and their logs hold; a difference is a bug. Submissions leave nothing to sum. */
-  abstract recount(): Promise<{ tenantId: string; used: QuotaRow; sum: QuotaRow }[]>;
-}
-
-export abstract class ApiKeyStore {
-  abstract create(input: { tenantId: string | null; name: string; hash: string; expiresAt: Date | null }): Promise<ApiKeyRow>;
-  abstract list(tenantId: string): Promise<ApiKeyRow[]>;
-  abstract revoke(tenantId: string, keyId: string): Promise<boolean>;
-  /** The live key with this sha256 (hex) and its tenant; null when unknown, revoked or expired at `now`. */
-  abstract authenticate(hash: string, now: Date): Promise<{ key: ApiKeyRow; tenant: TenantRow | null } | null>;
-}
-
 export abstract class NodeStore {
-  abstract createJoinToken(input: { hash: string; expiresAt: Date; uses: number }): Promise<void>;
+  abstract createJoinToken(input: { hash: string; expiresAt: Date; uses: number }, by?: Actor): Promise<void>;
   /** Spends one use of the token and creates the node, `lost` until it connects; null when the token is unknown, spent or expired. */
   abstract join(input: { tokenHash: string; credentialHash: string; name: string; now: Date }): Promise<NodeRow | null>;
   abstract authenticate(credentialHash: string): Promise<NodeRow | null>;
@@ -188,7 +125,7 @@ export abstract class NodeStore {
   /** Marks nodes silent since `before` as lost and returns their ids. */
   abstract markLost(before: Date): Promise<string[]>;
   /** A node that is lost or dead becomes `lost` until it is heard from again, and then what was asked for. */
-  abstract setState(nodeId: string, state: 'ready' | 'draining' | 'dead'): Promise<NodeRow | null>;
+  abstract setState(nodeId: string, state: 'ready' | 'draining' | 'dead', by?: Actor): Promise<NodeRow | null>;
   abstract list(): Promise<NodeRow[]>;
   abstract find(nodeId: string): Promise<NodeRow | null>;
 }
@@ -293,12 +230,14 @@ export abstract class RunStore {
     tenantId: string,
     runId: string,
     now: Date,
+    by?: Actor,
   ): Promise<{ run: RunRow; stop: { nodeId: string; lease: LeaseRow } | null; admitted: string[] } | null>;
   /** Terminal runs only, with their events and logs; `runNotTerminal` otherwise. The log bytes that come free may admit others. */
   abstract delete(
     tenantId: string,
     runId: string,
     now: Date,
+    by?: Actor,
   ): Promise<{ outcome: 'deleted' | 'runNotTerminal' | 'notFound'; admitted: string[] }>;
   /** One run's history as it stands; without `runId` the tenant's, a second late, so that no entry can appear before a cursor that passed it. */
   abstract events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]>;
@@ -363,6 +302,8 @@ export abstract class LogStore {
 export interface Store {
   tenants: TenantStore;
   apiKeys: ApiKeyStore;
+  members: MemberStore;
+  audit: AuditStore;
   nodes: NodeStore;
   runs: RunStore;
   logs: LogStore;

@@ -1,5 +1,5 @@
-import { budgetMonth, type RunState, rateMinute } from '@berth/core';
-import type { Prisma, ApiKey as StoredApiKey, Node as StoredNode, Tenant as StoredTenant } from './generated/client.js';
+import { budgetMonth, type Role, type RunState, rateMinute, type Scope } from '@berth/core';
+import type { Member, Prisma, ApiKey as StoredApiKey, Node as StoredNode, Tenant as StoredTenant } from './generated/client.js';
 import type { ApiKeyRow, AttemptRow, FailureRow, NodeRow, RunEventRow, RunLimitsRow, RunRow, TenantRow } from './ports.js';
 
 /* What Prisma reads, as the ports' rows. */
@@ -50,11 +50,16 @@ export function tenantRow(tenant: StoredTenant, now: Date): TenantRow {
   };
 }
 
-export function apiKeyRow(key: StoredApiKey): ApiKeyRow {
+export function apiKeyRow(key: StoredApiKey & { member: Member | null }): ApiKeyRow {
   return {
     id: key.id,
     tenantId: key.tenantId,
     name: key.name,
+    role: key.role as Role,
+    scopes: key.scopes as Scope[],
+    memberId: key.memberId,
+    memberRole: key.member === null ? null : (key.member.role as Role),
+    source: key.source as ApiKeyRow['source'],
     createdAt: key.createdAt,
     expiresAt: key.expiresAt,
     revokedAt: key.revokedAt,

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import type { Prisma, PrismaClient } from './generated/client.js';
 import { inTransaction, retryOnDeadlock } from './pool.js';
 import {
+  type Actor,
   type AdmitInput,
   type AdmitOutcome,
   type AppliedReports,
@@ -15,6 +16,7 @@ import {
   type RunEventRow,
   type RunRow,
   RunStore,
+  systemActor,
 } from './ports.js';
 import { runEventRow, runRelations, runRow } from './rows.js';
 import { Admissions } from './sql/admit.js';
@@ -74,8 +76,9 @@ export class PrismaRunStore extends RunStore {
     tenantId: string,
     runId: string,
     now: Date,
+    by: Actor = systemActor,
   ): Promise<{ run: RunRow; stop: { nodeId: string; lease: LeaseRow } | null; admitted: string[] } | null> {
-    const outcome = await cancel(this.pool, tenantId, runId, now);
+    const outcome = await cancel(this.pool, tenantId, runId, now, by);
     const run = outcome === null ? null : await this.find(tenantId, runId);
     return outcome === null || run === null ? null : { run, ...outcome };
   }
@@ -84,8 +87,9 @@ export class PrismaRunStore extends RunStore {
     tenantId: string,
     runId: string,
     now: Date,
+    by: Actor = systemActor,
   ): Promise<{ outcome: 'deleted' | 'runNotTerminal' | 'notFound'; admitted: string[] }> {
-    const admitted = await deleteRun(this.pool, tenantId, runId, now);
+    const admitted = await deleteRun(this.pool, tenantId, runId, now, by);
     if (admitted !== null) return { outcome: 'deleted', admitted };
     const isThere = (await this.prisma.run.count({ where: { id: runId, tenantId } })) > 0;
     return { outcome: isThere ? 'runNotTerminal' : 'notFound', admitted: [] };

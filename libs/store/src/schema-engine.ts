@@ -69,6 +69,10 @@ function readingChar(pool: pg.Pool): PrismaPg {
   const connect = factory.connect.bind(factory);
   factory.connect = async () => {
     const adapter = await connect();
+    // The adapter cuts scripts at every semicolon, those in the bodies of functions included. The server takes a script whole, as one transaction.
+    adapter.executeScript = async (script) => {
+      await query({ text: script }).catch((error: unknown) => (adapter as unknown as { onError(error: unknown): never }).onError(error));
+    };
     const queryRaw = adapter.queryRaw.bind(adapter);
     adapter.queryRaw = async (question) => {
       const answer = await queryRaw(question);

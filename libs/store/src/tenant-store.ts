@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { AppError, idRandomBytes, type LimitDimension, limitDimensions, newId } from '@berth/core';
+import { AppError, type AuditAction, idRandomBytes, type LimitDimension, limitDimensions, newId } from '@berth/core';
 import type pg from 'pg';
 import type { Prisma, PrismaClient } from './generated/client.js';
 import { inTransaction, retryOnDeadlock } from './pool.js';
-import { type QuotaRow, type RunLimitsRow, type TenantRow, TenantStore } from './ports.js';
+import { type Actor, type QuotaRow, type RunLimitsRow, systemActor, type TenantRow, TenantStore } from './ports.js';
 import { tenantRow } from './rows.js';
 import { admitWaiting, lockTenants } from './sql/admit-waiting.js';
+import { writeAudit } from './sql/audit.js';
 import { type DimensionColumns, each, readAmount } from './sql/quota-columns.js';
 
 const uniqueViolation = 'P2002';
@@ -19,21 +20,25 @@ export class PrismaTenantStore extends TenantStore {
     super();
   }
 
-  override async create(input: Parameters<TenantStore['create']>[0]): Promise<TenantRow> {
+  override async create(input: Parameters<TenantStore['create']>[0], by: Actor = systemActor): Promise<TenantRow> {
     const createdAt = new Date();
+    const id = newId('ten', createdAt.getTime(), randomBytes(idRandomBytes));
     try {
-      const tenant = await this.prisma.tenant.create({
-        data: {
-          id: newId('ten', createdAt.getTime(), randomBytes(idRandomBytes)),
-          name: input.name,
-          ...quotaFields(input.quota),
-          runLimits: (input.runLimits ?? {}) as Prisma.InputJsonObject,
-          ...(input.weight === undefined ? {} : { weight: input.weight }),
-          requireDigest: input.requireDigest,
-          features: [...(input.features ?? [])],
-          createdAt,
-        },
-      });
+      const [tenant] = await this.prisma.$transaction([
+        this.prisma.tenant.create({
+          data: {
+            id,
+            name: input.name,
+            ...quotaFields(input.quota),
+            runLimits: (input.runLimits ?? {}) as Prisma.InputJsonObject,
+            ...(input.weight === undefined ? {} : { weight: input.weight }),
+            requireDigest: input.requireDigest,
+            features: [...(input.features ?? [])],
+            createdAt,
+          },
+        }),
+        this.prisma.auditEntry.create({ data: auditFields(by, id, { ...input }) }),
+      ]);
       return tenantRow(tenant, new Date());
     } catch (error) {
       if ((error as { code?: string }).code === uniqueViolation)
@@ -65,12 +70,13 @@ export class PrismaTenantStore extends TenantStore {
       runLimits?: Partial<RunLimitsRow>;
       weight?: number;
     },
+    by: Actor = systemActor,
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null> {
     const limits = limitDimensions.filter((dimension) => change.quota?.[dimension] !== undefined);
     const admitted = await retryOnDeadlock(() =>
       inTransaction(this.pool, async (client) => {
         await lockTenants(client, [id]);
-        await client.query(
+        const { rowCount } = await client.query(
           `UPDATE tenants SET ${limits.map((dimension, i) => `${quotaColumn(dimension)} = $${i + 6}, `).join('')}
              require_digest = coalesce($2, require_digest), run_limits = run_limits || coalesce($3::jsonb, '{}'),
              features = coalesce($4, features), weight = coalesce($5, weight)
@@ -84,6 +90,7 @@ export class PrismaTenantStore extends TenantStore {
             ...limits.map((dimension) => change.quota?.[dimension]),
           ],
         );
+        if (rowCount === 1) await writeAudit(client, by, { action: 'tenant.update', tenantId: id, target: id, details: change });
         return admitWaiting(client, [id], new Date());
       }),
     );
@@ -127,6 +134,13 @@ function recounted({ dimension, name }: DimensionColumns): string {
   if (dimension === 'monthlyCpuMs') return `(runs.${name} + coalesce(b.spent_cpu_ms, 0))`;
   if (dimension === 'monthlyMemoryMibSeconds') return `(runs.${name} + coalesce(b.spent_memory_mib_seconds, 0))`;
   return `runs.${name}`;
+}
+
+/** The entry of a tenant's creation, as Prisma takes it. */
+function auditFields(by: Actor, id: string, details: object) {
+  const { keyId: actorKeyId, name: actorName, owner: actorOwner, requestId } = by;
+  const action: AuditAction = 'tenant.create';
+  return { tenantId: id, actorKeyId, actorName, actorOwner, requestId, action, target: id, details: details as Prisma.InputJsonObject };
 }
 
 const quotaColumn = (dimension: LimitDimension) => `quota_${dimension.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;

@@ -1,7 +1,7 @@
 import { features } from '@berth/core';
 import { z } from 'zod';
 import { nodeDisk } from './images.js';
-import { keyId, nodeId, tenantId, tenantName, timestamp } from './primitives.js';
+import { nodeId, tenantId, tenantName, timestamp } from './primitives.js';
 import { diskLimit, logLimit, resources, timeout } from './run.js';
 
 const amount = () => z.int().min(0).max(Number.MAX_SAFE_INTEGER);
@@ -61,18 +61,6 @@ export const tenant = z.object({
 });
 export type Tenant = z.infer<typeof tenant>;
 export const tenantList = z.object({ items: z.array(tenant) });
-
-export const createKeyRequest = z.strictObject({ name: z.string().min(1).max(128), expiresAt: timestamp.optional() });
-export const apiKey = z.object({
-  id: keyId,
-  name: z.string(),
-  createdAt: timestamp,
-  expiresAt: timestamp.nullable(),
-  revokedAt: timestamp.nullable(),
-});
-/** The secret is in this one answer and nowhere else; only its hash is stored. */
-export const createdKey = apiKey.extend({ secret: z.string() });
-export const keyList = z.object({ items: z.array(apiKey) });
 
 export const createJoinTokenRequest = z.strictObject({
   expiresInMs: z

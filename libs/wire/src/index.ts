@@ -1,3 +1,4 @@
+export * from './access.js';
 export * from './admin.js';
 export * from './agent.js';
 export * from './fairness.js';

@@ -17,6 +17,7 @@ export const runId = prefixed('run');
 export const tenantId = prefixed('ten');
 export const nodeId = prefixed('node');
 export const keyId = prefixed('key');
+export const memberId = prefixed('mem');
 
 /** An image reference, as `registry/repository[:tag][@digest]`; its grammar is checked by `parseImageReference` of libs/core. */
 export const imageText = z.string().min(1).max(512);

@@ -1,4 +1,4 @@
-import { type AppErrorCode, limitDimensions } from '@berth/core';
+import { type AppErrorCode, limitDimensions, scopes } from '@berth/core';
 import { z } from 'zod';
 
 /** The closed table of error codes: code -> HTTP status and title. docs/errors.md lists the same, and a test compares them. */
@@ -37,6 +37,7 @@ export const problem = z.object({
   detail: z.string().optional(),
   requestId: z.string().optional(),
   errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+  scope: z.enum(scopes).optional().describe('What the key does not open; with forbidden'),
   dimension: z
     .enum([...limitDimensions, 'timeoutMs'])
     .optional()

@@ -1,13 +1,14 @@
 import { type Feature, features } from '@berth/core';
-import { createdKey, joinToken, keyList, node, nodeList, type Quota, type Tenant, tenant, tenantList } from '@berth/wire';
+import { joinToken, node, nodeList, type Quota, type Tenant, tenant, tenantList } from '@berth/wire';
 import type { ApiClient } from '../api/api-client.js';
 import { type Command, defineCommand, print, takeOperands, type Values } from '../command.js';
 import { exitCodes, UsageError } from '../failures.js';
 import { formatQuota } from '../problem-text.js';
 import { formatTable } from '../table.js';
+import { findTenant } from '../tenants.js';
 import { formatDuration, formatSize, parseCpus, parseDuration, parseSize, parseWhole } from '../units.js';
 
-/* What takes the admin key: tenants, their API keys, nodes; and `quota`, by which a tenant sees its own numbers. */
+/* What takes the admin key: tenants and nodes; and `quota`, by which a tenant sees its own numbers. */
 
 const quotaFlags = {
   runs: { type: 'string', value: 'NUMBER', description: 'Quota: runs at a time' },
@@ -89,63 +90,6 @@ const tenantsUpdate = defineCommand({
   },
 });
 
-const keysList = defineCommand({
-  name: 'keys ls',
-  summary: "List a tenant's API keys",
-  operands: 'TENANT',
-  options: { json: { type: 'boolean', description: 'As a JSON array' } },
-  async run(context, values, operands) {
-    const [operand] = takeOperands(operands, 'TENANT');
-    const client = context.client('admin');
-    const { items } = await client.json(keyList, `/v1/admin/tenants/${(await findTenant(client, operand)).id}/keys`);
-    const rows = items.map((key) => [key.id, key.name, key.createdAt, key.expiresAt ?? 'never', key.revokedAt ?? '']);
-    const table = formatTable(['KEY', 'NAME', 'CREATED', 'EXPIRES', 'REVOKED'], rows);
-    await print(context.stdout, values.json === true ? `${JSON.stringify(items, null, 2)}\n` : table);
-    return exitCodes.ok;
-  },
-});
-
-const keysCreate = defineCommand({
-  name: 'keys create',
-  summary: 'Create an API key and print its secret, which is shown only now',
-  operands: 'TENANT',
-  options: {
-    name: { type: 'string', value: 'NAME', description: 'What it is for' },
-    expires: { type: 'string', value: 'DURATION', description: 'Valid for so long; for ever by default' },
-  },
-  async run(context, values, operands) {
-    const [operand] = takeOperands(operands, 'TENANT');
-    const expiresMs = values.expires === undefined ? null : parseDuration(values.expires, '--expires');
-    const client = context.client('admin');
-    const { id } = await findTenant(client, operand);
-    const body = {
-      name: values.name ?? 'cli',
-      ...(expiresMs === null ? {} : { expiresAt: new Date(context.nowMs() + expiresMs).toISOString() }),
-    };
-    const created = await client.json(createdKey, `/v1/admin/tenants/${id}/keys`, { method: 'POST', body });
-    await print(context.stdout, `${created.secret}\n`);
-    return exitCodes.ok;
-  },
-});
-
-const keysRevoke = defineCommand({
-  name: 'keys revoke',
-  summary: 'Revoke API keys',
-  operands: 'TENANT KEY...',
-  options: {},
-  async run(context, _values, operands) {
-    const [operand, ...keys] = operands;
-    if (operand === undefined || keys.length === 0) throw new UsageError(`${operand === undefined ? 'TENANT' : 'KEY'} is missing`);
-    const client = context.client('admin');
-    const { id } = await findTenant(client, operand);
-    for (const key of keys) {
-      await client.nothing(`/v1/admin/tenants/${id}/keys/${encodeURIComponent(key)}`, { method: 'DELETE' });
-      await print(context.stdout, `${key}\n`);
-    }
-    return exitCodes.ok;
-  },
-});
-
 const nodesList = defineCommand({
   name: 'nodes ls',
   summary: 'List nodes',
@@ -214,17 +158,7 @@ const joinTokenCreate = defineCommand({
   },
 });
 
-export const adminCommands: readonly Command[] = [
-  tenantsList,
-  tenantsCreate,
-  tenantsUpdate,
-  keysList,
-  keysCreate,
-  keysRevoke,
-  nodesList,
-  ...nodeChanges,
-  joinTokenCreate,
-];
+export const adminCommands: readonly Command[] = [tenantsList, tenantsCreate, tenantsUpdate, nodesList, ...nodeChanges, joinTokenCreate];
 
 function policyOf(values: Values<typeof quotaFlags>): {
   quota?: Partial<Quota>;
@@ -264,13 +198,6 @@ function parseFeatures(text: string): Feature[] {
     if (found === undefined) throw new UsageError(`--features ${name}: write none, or some of ${features.join(',')}`);
     return found;
   });
-}
-
-async function findTenant(client: ApiClient, operand: string): Promise<Tenant> {
-  const { items } = await client.json(tenantList, '/v1/admin/tenants');
-  const found = items.find(({ id, name }) => id === operand || name === operand);
-  if (found === undefined) throw new UsageError(`there is no tenant ${operand}`);
-  return found;
 }
 
 async function findNode(client: ApiClient, operand: string): Promise<{ id: string }> {

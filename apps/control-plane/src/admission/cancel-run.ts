@@ -1,4 +1,4 @@
-import { type RunRow, RunStore, type TenantRow } from '@berth/store';
+import { type Actor, type RunRow, RunStore, type TenantRow } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
 import { AnnounceOutcome } from '../reporting/announce-outcome.js';
 
@@ -11,8 +11,8 @@ export class CancelRun {
   ) {}
 
   /** The run as it stands afterwards; null when the tenant has no such run. */
-  async execute(tenant: TenantRow, runId: string): Promise<RunRow | null> {
-    const outcome = await this.runs.cancel(tenant.id, runId, new Date());
+  async execute(tenant: TenantRow, runId: string, by: Actor): Promise<RunRow | null> {
+    const outcome = await this.runs.cancel(tenant.id, runId, new Date(), by);
     if (outcome === null) return null;
     this.announce.execute({ changed: [runId], admitted: outcome.admitted, stops: outcome.stop === null ? [] : [outcome.stop] });
     return outcome.run;

@@ -1,4 +1,4 @@
-import { RunStore, type TenantRow } from '@berth/store';
+import { type Actor, RunStore, type TenantRow } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
 import { AnnounceOutcome } from '../reporting/announce-outcome.js';
 
@@ -10,8 +10,8 @@ export class DeleteRun {
     private readonly announce: AnnounceOutcome,
   ) {}
 
-  async execute(tenant: TenantRow, runId: string): Promise<'deleted' | 'runNotTerminal' | 'notFound'> {
-    const { outcome, admitted } = await this.runs.delete(tenant.id, runId, new Date());
+  async execute(tenant: TenantRow, runId: string, by: Actor): Promise<'deleted' | 'runNotTerminal' | 'notFound'> {
+    const { outcome, admitted } = await this.runs.delete(tenant.id, runId, new Date(), by);
     this.announce.execute({ admitted });
     return outcome;
   }

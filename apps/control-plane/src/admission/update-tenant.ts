@@ -1,4 +1,4 @@
-import { type TenantRow, TenantStore } from '@berth/store';
+import { type Actor, type TenantRow, TenantStore } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
 import { AnnounceOutcome } from '../reporting/announce-outcome.js';
 
@@ -11,8 +11,8 @@ export class UpdateTenant {
   ) {}
 
   /** Null when there is no such tenant. */
-  async execute(id: string, change: Parameters<TenantStore['update']>[1]): Promise<TenantRow | null> {
-    const outcome = await this.tenants.update(id, change);
+  async execute(id: string, change: Parameters<TenantStore['update']>[1], by: Actor): Promise<TenantRow | null> {
+    const outcome = await this.tenants.update(id, change, by);
     if (outcome === null) return null;
     this.announce.execute({ admitted: outcome.admitted });
     return outcome.tenant;

@@ -1,3 +1,4 @@
+import type { AuditAction, Scope } from '@berth/core';
 import type { ProblemCode } from '@berth/wire';
 import { applyDecorators, HttpCode, SetMetadata } from '@nestjs/common';
 import type { z } from 'zod';
@@ -9,9 +10,20 @@ export const API_DESCRIPTION = 'berth:api';
 export type KeyKind = 'tenant' | 'admin' | 'any' | 'none';
 
 /** What a route promises: read by the key guard and by the OpenAPI document, so that neither can differ from the other. */
-export interface ApiDescription {
+export type ApiDescription = RouteDescription & (ScopedRoute | UnscopedRoute);
+
+interface ScopedRoute {
+  readonly key: 'tenant' | 'admin';
+  /** What the key must open. */
+  readonly scope: Scope;
+}
+interface UnscopedRoute {
+  readonly key: 'any' | 'none';
+  readonly scope?: undefined;
+}
+
+interface RouteDescription {
   readonly summary: string;
-  readonly key: KeyKind;
   readonly status: number;
   /** The body of the good answer; absent for 204. */
   readonly answer?: z.ZodType;
@@ -21,6 +33,8 @@ export interface ApiDescription {
   readonly problems?: readonly ProblemCode[];
   /** Request headers that matter here, by name. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** What the audit log says of it; for routes that change something and whose change no other history has. */
+  readonly audited?: AuditAction;
 }
 
 /** Describes a route and sets the status of its good answer. A route without it is refused at start-up. */

@@ -1,7 +1,11 @@
+import { AdminKeysController } from './admin-keys.controller.js';
 import { AdminNodesController } from './admin-nodes.controller.js';
 import { AdminTenantsController } from './admin-tenants.controller.js';
+import { AuditController } from './audit.controller.js';
 import { HealthController } from './health.controller.js';
 import { ImagesController } from './images.controller.js';
+import { KeysController } from './keys.controller.js';
+import { MembersController } from './members.controller.js';
 import { NodesController } from './nodes.controller.js';
 import { OpenApiController } from './open-api.controller.js';
 import { RunStreamsController } from './run-streams.controller.js';
@@ -14,7 +18,11 @@ export const controllers = [
   RunStreamsController,
   TenantController,
   ImagesController,
+  KeysController,
+  MembersController,
+  AuditController,
   AdminTenantsController,
+  AdminKeysController,
   AdminNodesController,
   NodesController,
   HealthController,

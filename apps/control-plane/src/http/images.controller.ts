@@ -1,4 +1,4 @@
-import type { TenantRow } from '@berth/store';
+import type { Actor, TenantRow } from '@berth/store';
 import {
   type DiskUsage,
   diskUsage,
@@ -20,7 +20,7 @@ import { ListImages } from '../images/list-images.js';
 import { ReadDiskUsage } from '../images/read-disk-usage.js';
 import { RemoveImages } from '../images/remove-images.js';
 import { Api } from './api.js';
-import { CallingTenant } from './caller.js';
+import { CallingActor, CallingTenant } from './caller.js';
 
 @Controller('v1')
 export class ImagesController {
@@ -36,6 +36,7 @@ export class ImagesController {
   @Api({
     summary: "List the tenant's images in the embedded registry, and what they share",
     key: 'tenant',
+    scope: 'images:read',
     status: 200,
     answer: imageList,
     problems: ['registryUnavailable'],
@@ -49,6 +50,7 @@ export class ImagesController {
   @Api({
     summary: "Look at an image that runs may name: configuration, layers and history, for this service's platform",
     key: 'tenant',
+    scope: 'images:read',
     status: 200,
     answer: imageDetails,
     problems: ['invalidImage', 'imageNotFound', 'imageUnauthorized', 'imageUnsupported', 'registryUnavailable'],
@@ -64,34 +66,47 @@ export class ImagesController {
   @Api({
     summary: 'Remove a tag, and the image with its last one; by digest, the image with all its tags',
     key: 'tenant',
+    scope: 'images:write',
+    audited: 'image.remove',
     status: 200,
     answer: removedImages,
     problems: ['invalidImage', 'notFound', 'conflict', 'registryUnavailable'],
   })
   remove(
     @CallingTenant() tenant: TenantRow,
+    @CallingActor() by: Actor,
     @Query({ schema: removeImageQuery }) { image, force }: z.infer<typeof removeImageQuery>,
   ): Promise<RemovedImages> {
-    return this.removeImages.one(tenant, image, force === 'true');
+    return this.removeImages.one(tenant, image, force === 'true', by);
   }
 
   @Post('images/prune')
   @Api({
     summary: 'Remove the images without a tag, or all that no run needs',
     key: 'tenant',
+    scope: 'images:write',
+    audited: 'image.remove',
     status: 200,
     answer: removedImages,
     problems: ['unsupportedField', 'registryUnavailable'],
   })
   prune(
     @CallingTenant() tenant: TenantRow,
+    @CallingActor() by: Actor,
     @Body({ schema: pruneImagesRequest }) { all, olderThanMs }: z.infer<typeof pruneImagesRequest>,
   ): Promise<RemovedImages> {
-    return this.removeImages.unused(tenant, all, new Date(Date.now() - olderThanMs));
+    return this.removeImages.unused(tenant, all, new Date(Date.now() - olderThanMs), by);
   }
 
   @Get('disk-usage')
-  @Api({ summary: 'What the calling tenant occupies', key: 'tenant', status: 200, answer: diskUsage, problems: ['registryUnavailable'] })
+  @Api({
+    summary: 'What the calling tenant occupies',
+    key: 'tenant',
+    scope: 'quota:read',
+    status: 200,
+    answer: diskUsage,
+    problems: ['registryUnavailable'],
+  })
   diskUsage(@CallingTenant() tenant: TenantRow): Promise<DiskUsage> {
     return this.readDiskUsage.execute(tenant);
   }

@@ -1,4 +1,4 @@
-import { AppError, hashSecret, isSecret } from '@berth/core';
+import { AppError, grantedScopes, hashSecret, isSecret } from '@berth/core';
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { API_DESCRIPTION, type ApiDescription } from './api.js';
@@ -9,7 +9,7 @@ import { KnownKeys } from './known-keys.js';
 const unauthorized = () =>
   new AppError('unauthorized', 'send a key that is known, not expired and not revoked as "Authorization: Bearer berth_..."');
 
-/** Lets a request through when its key is of the kind that the route's `Api` asks for, and notes whose key it is. */
+/** Lets a request through when its key is of the kind that the route's `Api` asks for and opens its scope, and notes whose key it is. */
 @Injectable()
 export class KeyGuard implements CanActivate {
   constructor(
@@ -18,12 +18,15 @@ export class KeyGuard implements CanActivate {
   ) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    const { key } = this.reflector.get<ApiDescription>(API_DESCRIPTION, context.getHandler());
+    const { key, scope } = this.reflector.get<ApiDescription>(API_DESCRIPTION, context.getHandler());
     if (key === 'none') return true;
     const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
     const caller = await this.authenticate(request.headers.authorization);
     if (key !== 'any' && caller.kind !== key) {
       throw new AppError('forbidden', key === 'admin' ? 'this route takes the admin key' : "this route takes a tenant's key");
+    }
+    if (scope !== undefined && !caller.scopes.includes(scope)) {
+      throw new AppError('forbidden', `this key does not open ${scope}; use one whose role and scopes do`, { scope });
     }
     request.caller = caller;
     return true;
@@ -35,8 +38,9 @@ export class KeyGuard implements CanActivate {
     const keyHash = hashSecret(secret);
     const found = await this.knownKeys.authenticate(keyHash);
     if (found === null) throw unauthorized();
-    if (found.key.tenantId === null) return { kind: 'admin', keyHash, key: found.key };
-    if (found.tenant === null) throw unauthorized();
-    return { kind: 'tenant', keyHash, key: found.key, tenant: found.tenant };
+    const { key, tenant } = found;
+    if (key.tenantId === null) return { kind: 'admin', keyHash, key, scopes: grantedScopes('operator', key) };
+    if (tenant === null) throw unauthorized();
+    return { kind: 'tenant', keyHash, key, scopes: grantedScopes('tenant', key), tenant };
   }
 }

@@ -32,8 +32,8 @@ export class KnownKeys {
     return this.asking.get(hash) ?? this.ask(hash, nowMs);
   }
 
-  /** Something about a tenant or its keys is not what it was. After the commit. */
-  changed(tenantId: string): void {
+  /** Something about a tenant or its keys, or the operator's (null), is not what it was. After the commit. */
+  changed(tenantId: string | null): void {
     this.forget();
     this.signals.send({ kind: 'tenantChanged', tenantId });
   }

@@ -8,9 +8,13 @@ const named = z.registry<{ id: string }>();
 const components: Readonly<Record<string, z.ZodType>> = {
   ApiKey: wire.apiKey,
   Attempt: wire.attempt,
+  AuditEntry: wire.auditEntry,
+  AuditList: wire.auditList,
   CreatedKey: wire.createdKey,
   CreateJoinTokenRequest: wire.createJoinTokenRequest,
   CreateKeyRequest: wire.createKeyRequest,
+  CreateMemberRequest: wire.createMemberRequest,
+  CreateOperatorKeyRequest: wire.createOperatorKeyRequest,
   CreateRunRequest: wire.createRunRequest,
   CreateTenantRequest: wire.createTenantRequest,
   DiskUsage: wire.diskUsage,
@@ -24,6 +28,8 @@ const components: Readonly<Record<string, z.ZodType>> = {
   JoinToken: wire.joinToken,
   KeyList: wire.keyList,
   LogRecord: wire.logRecord,
+  Member: wire.member,
+  MemberList: wire.memberList,
   Node: wire.node,
   NodeDisk: wire.nodeDisk,
   NodeList: wire.nodeList,
@@ -31,6 +37,7 @@ const components: Readonly<Record<string, z.ZodType>> = {
   PruneImagesRequest: wire.pruneImagesRequest,
   Quota: wire.quota,
   RemovedImages: wire.removedImages,
+  RotateKeyRequest: wire.rotateKeyRequest,
   Run: wire.run,
   RunEvent: wire.runEvent,
   RunFailure: wire.runFailure,
@@ -38,6 +45,7 @@ const components: Readonly<Record<string, z.ZodType>> = {
   RunSpec: wire.runSpec,
   Tenant: wire.tenant,
   TenantList: wire.tenantList,
+  UpdateMemberRequest: wire.updateMemberRequest,
   UpdateTenantRequest: wire.updateTenantRequest,
 };
 const ids = new Map<z.ZodType, string>();

@@ -53,6 +53,16 @@ describe('the OpenAPI document', () => {
     }
   });
 
+  it('says of every change which entry of the audit log tells of it, but for those that a history of their own tells of', () => {
+    const told = ['POST /v1/runs', 'POST /v1/nodes/join'];
+    for (const { method, path, description } of describeRoutes(controllers)) {
+      const isChange = method !== 'GET' && !told.includes(`${method} ${path}`);
+      expect([method, path, description.audited !== undefined]).toEqual([method, path, isChange]);
+      if (description.scope !== undefined)
+        expect([method, path, description.scope.split(':')[1]]).toEqual([method, path, method === 'GET' ? 'read' : 'write']);
+    }
+  });
+
   it('cannot be made of a route that describes nothing', () => {
     class Bare {
       hello(): void {}

@@ -67,7 +67,8 @@ function describeRoute(controller: Type, name: string, handler: object, path: st
     ...(query === undefined ? {} : { query }),
     ids: parameters
       .filter(({ kind }) => kind === pathParameter)
-      .flatMap(({ data, pipes }) => pipes.flatMap((pipe) => (pipe instanceof IdPipe ? [{ name: String(data), prefix: pipe.prefix }] : []))),
+      .flatMap(({ data, pipes }) => pipes.flatMap((pipe) => (pipe instanceof IdPipe ? [{ name: String(data), prefix: pipe.prefix }] : [])))
+      .sort((a, b) => path.indexOf(`:${a.name}`) - path.indexOf(`:${b.name}`)),
   };
 }
 
@@ -90,7 +91,7 @@ export function openApiDocument(controllers: readonly Type[]): Json {
 }
 
 function operation({ method, operationId, description, body, query, ids }: DescribedRoute): Json {
-  const { summary, key, status, answer, contentTypes = ['application/json'], headers = {} } = description;
+  const { summary, key, scope, status, answer, contentTypes = ['application/json'], headers = {} } = description;
   const content =
     answer === undefined ? {} : { content: Object.fromEntries(contentTypes.map((type) => [type, { schema: schemaOf(answer) }])) };
   return {
@@ -98,6 +99,7 @@ function operation({ method, operationId, description, body, query, ids }: Descr
     summary,
     tags: [key === 'admin' ? 'operator' : key === 'none' ? 'open' : 'tenant'],
     security: key === 'none' ? [] : [{ key: [] }],
+    ...(scope === undefined ? {} : { 'x-berth-scope': scope }),
     parameters: [
       ...ids.map(({ name, prefix }) => ({
         name,

@@ -1,5 +1,6 @@
-import type { ApiKeyRow, AttemptRow, NodeRow, RunEventRow, RunRow, TenantRow } from '@berth/store';
-import type { apiKey, CgroupUsage, Node, Run, RunEvent, RunSpec, Tenant } from '@berth/wire';
+import { grantedScopes } from '@berth/core';
+import type { ApiKeyRow, AttemptRow, AuditEntryRow, MemberRow, NodeRow, RunEventRow, RunRow, TenantRow } from '@berth/store';
+import type { AuditEntry, apiKey, CgroupUsage, Member, Node, Run, RunEvent, RunSpec, Tenant } from '@berth/wire';
 import type { z } from 'zod';
 
 /* Rows of the store as the API shows them: times as RFC 3339, nothing that is for us alone. */
@@ -80,8 +81,31 @@ export function renderTenant(row: TenantRow): Tenant {
 }
 
 export function renderKey(row: ApiKeyRow): z.infer<typeof apiKey> {
-  const { id, name, createdAt, expiresAt, revokedAt } = row;
-  return { id, name, createdAt: time(createdAt), expiresAt: timeOrNull(expiresAt), revokedAt: timeOrNull(revokedAt) };
+  const { id, name, role, memberId, createdAt, expiresAt, revokedAt } = row;
+  const scopes = grantedScopes(row.tenantId === null ? 'operator' : 'tenant', row);
+  const times = { createdAt: time(createdAt), expiresAt: timeOrNull(expiresAt), revokedAt: timeOrNull(revokedAt) };
+  return { id, name, role, scopes, memberId, ...times };
+}
+
+export function renderMember({ id, name, role, createdAt }: MemberRow): Member {
+  return { id, name, role, createdAt: time(createdAt) };
+}
+
+/** An entry as `reader` may see it: to a tenant, the operator's keys have neither ids nor names. */
+export function renderAuditEntry(row: AuditEntryRow, reader: 'tenant' | 'operator'): AuditEntry {
+  const { tenantId, action, target, details } = row;
+  const { keyId, name, owner, requestId } = row.actor;
+  const isHidden = reader === 'tenant' && owner === 'operator';
+  return {
+    id: String(row.id),
+    at: time(row.at),
+    tenantId,
+    actor: isHidden ? { owner, keyId: null, name: 'operator' } : { owner, keyId, name },
+    requestId: isHidden ? null : requestId,
+    action,
+    target,
+    details,
+  };
 }
 
 export function renderNode(row: NodeRow): Node {

@@ -31,6 +31,7 @@ export class RunStreamsController {
   @Api({
     summary: 'The run once it is terminal, or as it stands when timeoutMs has passed',
     key: 'tenant',
+    scope: 'runs:read',
     status: 200,
     answer: run,
     problems: ['notFound'],
@@ -56,6 +57,7 @@ export class RunStreamsController {
   @Api({
     summary: "A run's output, as text or one record a line; with follow, until the run ends",
     key: 'tenant',
+    scope: 'runs:read',
     status: 200,
     answer: z.union([z.string(), logRecord]),
     contentTypes: ['text/plain', 'application/x-ndjson'],
@@ -81,6 +83,7 @@ export class RunStreamsController {
   @Api({
     summary: "A run's events, past and coming, until its end; 204 when it has ended and nothing is left to send",
     key: 'tenant',
+    scope: 'runs:read',
     status: 200,
     answer: runEvent,
     contentTypes: ['text/event-stream'],
@@ -105,6 +108,7 @@ export class RunStreamsController {
   @Api({
     summary: "The events of all the tenant's runs, past and coming",
     key: 'tenant',
+    scope: 'runs:read',
     status: 200,
     answer: runEvent,
     contentTypes: ['text/event-stream'],

@@ -1,5 +1,5 @@
 import { AppError, isValidId } from '@berth/core';
-import { type RunRow, RunStore, type TenantRow } from '@berth/store';
+import { type Actor, type RunRow, RunStore, type TenantRow } from '@berth/store';
 import { type CreateRunRequest, createRunRequest, listRunsQuery, type Run, run, runList } from '@berth/wire';
 import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
@@ -8,7 +8,7 @@ import { AdmitRun } from '../admission/admit-run.js';
 import { CancelRun } from '../admission/cancel-run.js';
 import { DeleteRun } from '../admission/delete-run.js';
 import { Api } from './api.js';
-import { CallingTenant } from './caller.js';
+import { CallingActor, CallingTenant } from './caller.js';
 import { rateLimitHeaders } from './rate-limit.js';
 import { renderRun } from './render.js';
 import { IdPipe, notFound } from './validation.js';
@@ -28,6 +28,7 @@ export class RunsController {
   @Api({
     summary: 'Submit a run',
     key: 'tenant',
+    scope: 'runs:write',
     status: 201,
     answer: run,
     headers: { 'Idempotency-Key': 'Same key and body: the same run, never a second one. Same key, other body: 409' },
@@ -66,7 +67,7 @@ export class RunsController {
   }
 
   @Get()
-  @Api({ summary: 'List runs, newest first', key: 'tenant', status: 200, answer: runList })
+  @Api({ summary: 'List runs, newest first', key: 'tenant', scope: 'runs:read', status: 200, answer: runList })
   async list(
     @CallingTenant() tenant: TenantRow,
     @Query({ schema: listRunsQuery }) query: z.infer<typeof listRunsQuery>,
@@ -82,21 +83,36 @@ export class RunsController {
   }
 
   @Get(':id')
-  @Api({ summary: 'Look at a run', key: 'tenant', status: 200, answer: run, problems: ['notFound'] })
+  @Api({ summary: 'Look at a run', key: 'tenant', scope: 'runs:read', status: 200, answer: run, problems: ['notFound'] })
   async get(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<Run> {
     return found(await this.runs.find(tenant.id, id));
   }
 
   @Post(':id/cancel')
-  @Api({ summary: 'Ask a run to stop; a terminal run stays as it is', key: 'tenant', status: 200, answer: run, problems: ['notFound'] })
-  async cancel(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<Run> {
-    return found(await this.cancelRun.execute(tenant, id));
+  @Api({
+    summary: 'Ask a run to stop; a terminal run stays as it is',
+    key: 'tenant',
+    scope: 'runs:write',
+    audited: 'run.cancel',
+    status: 200,
+    answer: run,
+    problems: ['notFound'],
+  })
+  async cancel(@CallingTenant() tenant: TenantRow, @CallingActor() by: Actor, @Param('id', new IdPipe('run')) id: string): Promise<Run> {
+    return found(await this.cancelRun.execute(tenant, id, by));
   }
 
   @Delete(':id')
-  @Api({ summary: 'Forget a terminal run with its events and logs', key: 'tenant', status: 204, problems: ['notFound', 'runNotTerminal'] })
-  async delete(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<void> {
-    const outcome = await this.deleteRun.execute(tenant, id);
+  @Api({
+    summary: 'Forget a terminal run with its events and logs',
+    key: 'tenant',
+    scope: 'runs:write',
+    audited: 'run.delete',
+    status: 204,
+    problems: ['notFound', 'runNotTerminal'],
+  })
+  async delete(@CallingTenant() tenant: TenantRow, @CallingActor() by: Actor, @Param('id', new IdPipe('run')) id: string): Promise<void> {
+    const outcome = await this.deleteRun.execute(tenant, id, by);
     if (outcome === 'notFound') throw notFound('run');
     if (outcome === 'runNotTerminal') throw new AppError('runNotTerminal', 'cancel the run and wait for its end first');
   }

@@ -17,6 +17,7 @@ export class TenantController {
   @Api({
     summary: "The calling tenant's part of the fleet: owed, received, and its longest wait",
     key: 'tenant',
+    scope: 'quota:read',
     status: 200,
     answer: fairness,
   })
@@ -25,7 +26,13 @@ export class TenantController {
   }
 
   @Get('tenant')
-  @Api({ summary: 'The calling tenant: its quota and what it has reserved', key: 'tenant', status: 200, answer: tenant })
+  @Api({
+    summary: 'The calling tenant: its quota and what it has reserved',
+    key: 'tenant',
+    scope: 'quota:read',
+    status: 200,
+    answer: tenant,
+  })
   async get(@CallingTenant() caller: TenantRow): Promise<Tenant> {
     // The caller's own row may be of a moment ago; what is used is asked for to be told as it is.
     return renderTenant((await this.tenants.find(caller.id)) ?? caller);

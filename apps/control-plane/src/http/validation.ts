@@ -46,7 +46,7 @@ function lowerFirst(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
-const kinds: Readonly<Record<IdPrefix, string>> = { run: 'run', ten: 'tenant', node: 'node', key: 'key' };
+const kinds: Readonly<Record<IdPrefix, string>> = { run: 'run', ten: 'tenant', node: 'node', key: 'key', mem: 'member' };
 
 /** Takes an id from the path. Text that is no id answers as an id that nobody has. */
 export class IdPipe implements PipeTransform<string, string> {

@@ -1,5 +1,5 @@
 import { AppError, embeddedRegistry, parseImageReference } from '@berth/core';
-import { RunStore, type TenantRow } from '@berth/store';
+import { type Actor, AuditStore, RunStore, type TenantRow } from '@berth/store';
 import type { RemovedImages } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
 import { type CatalogImage, ImageCatalog } from './image-catalog.js';
@@ -11,13 +11,14 @@ export class RemoveImages {
   constructor(
     private readonly catalog: ImageCatalog,
     @Inject(RunStore) private readonly runs: RunStore,
+    @Inject(AuditStore) private readonly audit: AuditStore,
   ) {}
 
   /**
    * Removes one tag, and the image with its last; or, by digest, the image with all its tags. Throws `notFound`, `conflict` while runs need the image,
    * `invalidImage` for an image of another registry.
    */
-  async one(tenant: TenantRow, text: string, force: boolean): Promise<RemovedImages> {
+  async one(tenant: TenantRow, text: string, force: boolean, by: Actor): Promise<RemovedImages> {
     const { registry, repository, tag, digest } = parse(text);
     const before = await this.look(tenant);
     const wanted = digest ?? tag ?? 'latest';
@@ -30,17 +31,19 @@ export class RemoveImages {
     if (isLast && !force && this.isActive(found, before)) {
       throw new AppError('conflict', `runs that have not ended need ${text}: cancel them first, or force it`);
     }
+    await this.audit.record(by, { action: 'image.remove', tenantId: tenant.id, target: text });
     if (isLast) return this.delete(tenant, [found], before);
     await this.catalog.remove(tenant, repository, { tag: wanted });
     return { untagged: [`${embeddedRegistry}/${repository}:${wanted}`], deleted: [], freedBytes: 0 };
   }
 
   /** Removes the images without a tag, or with `all` every image, but for what was pushed since and for those that runs need which have not ended. */
-  async unused(tenant: TenantRow, all: boolean, pushedBefore: Date): Promise<RemovedImages> {
+  async unused(tenant: TenantRow, all: boolean, pushedBefore: Date, by: Actor): Promise<RemovedImages> {
     const before = await this.look(tenant);
     const doomed = topLevel(before.images).filter(
       (image) => (all || image.tags.length === 0) && image.pushedAtMs <= pushedBefore.getTime() && !this.isActive(image, before),
     );
+    for (const image of doomed) await this.audit.record(by, { action: 'image.remove', tenantId: tenant.id, target: nameOf(image) });
     return this.delete(tenant, doomed, before);
   }
 

@@ -12,7 +12,7 @@ export type Signal =
   /** The node is connected to the sender now. */
   | { readonly kind: 'linkOpened'; readonly nodeId: string }
   /** The tenant's policy, or who may speak for it, is not what it was. */
-  | { readonly kind: 'tenantChanged'; readonly tenantId: string };
+  | { readonly kind: 'tenantChanged'; readonly tenantId: string | null };
 
 type Kind = Signal['kind'];
 type Handler<K extends Kind> = (signal: Extract<Signal, { kind: K }>) => void;

@@ -1,4 +1,4 @@
-import { hashSecret, isPullToken, isSecret, verifyPullToken } from '@berth/core';
+import { grantedScopes, hashSecret, isPullToken, isSecret, verifyPullToken } from '@berth/core';
 import type { ApiKeyStore } from '@berth/store';
 import { RegistryError } from '../errors.js';
 import type { Caller } from './caller.js';
@@ -60,10 +60,14 @@ export class Authenticator {
       throw new RegistryError('UNAVAILABLE', 'API keys cannot be checked now', { headers: { 'retry-after': '5' }, cause: error });
     });
     if (found === null) return null;
-    const caller: Caller = found.tenant === null ? { kind: 'admin' } : { kind: 'tenant', tenant: found.tenant.name };
+    const { key, tenant } = found;
+    const caller: Caller =
+      tenant === null
+        ? { kind: 'admin', scopes: grantedScopes('operator', key) }
+        : { kind: 'tenant', tenant: tenant.name, scopes: grantedScopes('tenant', key) };
     this.#remember(hash, {
       caller,
-      untilMs: Math.min(askedAtMs + this.keyCacheMs, found.key.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY),
+      untilMs: Math.min(askedAtMs + this.keyCacheMs, key.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY),
     });
     return caller;
   }

@@ -6,10 +6,12 @@ const repository = (text: string): RepositoryName => {
   if (!isValidRepositoryName(text)) throw new Error(text);
   return text;
 };
-const acme: Caller = { kind: 'tenant', tenant: 'acme' };
+const acme: Caller = { kind: 'tenant', tenant: 'acme', scopes: ['images:read', 'images:write'] };
+const reader: Caller = { kind: 'tenant', tenant: 'acme', scopes: ['images:read'] };
+const blind: Caller = { kind: 'tenant', tenant: 'acme', scopes: ['runs:write'] };
 const token: Caller = { kind: 'token', repositories: ['acme/web'], tenant: null, actions: ['pull'] };
 const steward: Caller = { kind: 'token', repositories: [], tenant: 'acme', actions: ['pull', 'delete'] };
-const admin: Caller = { kind: 'admin' };
+const admin: Caller = { kind: 'admin', scopes: ['images:read'] };
 
 describe('permission', () => {
   it.each([
@@ -18,6 +20,11 @@ describe('permission', () => {
     [acme, 'delete', 'acme/web', 'allowed'],
     [acme, 'pull', 'acmex/web', 'unknown'],
     [acme, 'push', 'other/acme', 'unknown'],
+    [reader, 'pull', 'acme/web', 'allowed'],
+    [reader, 'push', 'acme/web', 'denied'],
+    [reader, 'delete', 'acme/web', 'denied'],
+    [reader, 'push', 'other/web', 'unknown'],
+    [blind, 'pull', 'acme/web', 'denied'],
     [token, 'pull', 'acme/web', 'allowed'],
     [token, 'push', 'acme/web', 'denied'],
     [token, 'delete', 'acme/web', 'denied'],

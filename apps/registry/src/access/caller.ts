@@ -1,16 +1,16 @@
-import type { RegistryAction } from '@berth/core';
+import type { RegistryAction, Scope } from '@berth/core';
 import { type RepositoryName, tenantOf } from '../names.js';
 
 /** Who asks: a tenant by its API key, Berth itself by a token that names repositories or a tenant and what may be done there, or the operator by the admin key. */
 export type Caller =
-  | { readonly kind: 'tenant'; readonly tenant: string }
+  | { readonly kind: 'tenant'; readonly tenant: string; readonly scopes: readonly Scope[] }
   | {
       readonly kind: 'token';
       readonly repositories: readonly string[];
       readonly tenant: string | null;
       readonly actions: readonly Action[];
     }
-  | { readonly kind: 'admin' };
+  | { readonly kind: 'admin'; readonly scopes: readonly Scope[] };
 
 export type Action = RegistryAction;
 
@@ -21,11 +21,12 @@ export type Action = RegistryAction;
 export function permission(caller: Caller, action: Action, repository: RepositoryName): 'allowed' | 'unknown' | 'denied' {
   switch (caller.kind) {
     case 'tenant':
-      return tenantOf(repository) === caller.tenant ? 'allowed' : 'unknown';
+      if (tenantOf(repository) !== caller.tenant) return 'unknown';
+      return caller.scopes.includes(action === 'pull' ? 'images:read' : 'images:write') ? 'allowed' : 'denied';
     case 'token':
       if (!caller.repositories.includes(repository) && tenantOf(repository) !== caller.tenant) return 'unknown';
       return caller.actions.includes(action) ? 'allowed' : 'denied';
     case 'admin':
-      return action === 'pull' ? 'allowed' : 'denied';
+      return action === 'pull' && caller.scopes.includes('images:read') ? 'allowed' : 'denied';
   }
 }

@@ -88,11 +88,15 @@ async function answer(parts: ServerParts, request: FastifyRequest, reply: Fastif
   );
 }
 
-function authorize(caller: Caller, action: Action, { repository }: Shape): void {
-  if (repository === null) return;
+function authorize(caller: Caller, action: Action, { kind, repository }: Shape): void {
+  if (repository === null) {
+    if (kind !== 'base' && caller.kind !== 'token' && !caller.scopes.includes('images:read'))
+      throw new RegistryError('DENIED', 'this key does not open images:read');
+    return;
+  }
   const verdict = permission(caller, action, repository);
   if (verdict === 'unknown') throw repositoryUnknown();
-  if (verdict === 'denied') throw new RegistryError('DENIED', 'this key may only pull');
+  if (verdict === 'denied') throw new RegistryError('DENIED', 'this key does not open that; it may be one that only pulls');
 }
 
 async function dispatch(exchange: Exchange, route: Route): Promise<FastifyReply> {

@@ -1,9 +1,11 @@
 import type pg from 'pg';
 import { inTransaction, retryOnDeadlock } from '../pool.js';
+import type { Actor } from '../ports.js';
 import { admitWaiting } from './admit-waiting.js';
+import { writeAudit } from './audit.js';
 
 /** Forgets a terminal run of the tenant; the ids of the runs that the log bytes it kept admit, or null when there is no such run. */
-export function deleteRun(pool: pg.Pool, tenantId: string, runId: string, now: Date): Promise<string[] | null> {
+export function deleteRun(pool: pg.Pool, tenantId: string, runId: string, now: Date, by: Actor): Promise<string[] | null> {
   return retryOnDeadlock(() =>
     inTransaction(pool, async (client) => {
       const deleted = await client.query<{ kept_log_bytes: number }>(
@@ -12,6 +14,7 @@ export function deleteRun(pool: pg.Pool, tenantId: string, runId: string, now: D
       );
       const [run] = deleted.rows;
       if (run === undefined) return null;
+      await writeAudit(client, by, { action: 'run.delete', tenantId, target: runId });
       if (run.kept_log_bytes === 0) return [];
       const freed = await client.query<{ has_line: boolean }>(
         'UPDATE tenants SET used_log_bytes = used_log_bytes - $2 WHERE id = $1 RETURNING waiting_runs > 0 AS has_line',
