@@ -85,7 +85,7 @@ static int set_user(const struct process_spec *p, struct rt_error *err)
 	return 0;
 }
 
-int become_user(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err)
+static int become_user(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err)
 {
 	bool loads_later = filter && !p->no_new_privileges;
 	int r = caps_apply_bounding(p, err);
@@ -113,7 +113,7 @@ int become_personality(const struct config *c, struct rt_error *err)
 	return 0;
 }
 
-int become_enter_cwd(const struct process_spec *p, struct rt_error *err)
+static int enter_cwd(const struct process_spec *p, struct rt_error *err)
 {
 	char where[4096];
 	cleanup_fd int fd = fs_openat2(AT_FDCWD, p->cwd, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_MAGICLINKS);
@@ -124,4 +124,14 @@ int become_enter_cwd(const struct process_spec *p, struct rt_error *err)
 	if (n < 0 || where[0] != '/')
 		return rt_fail(err, EPERM, "the working directory %s is outside the container", p->cwd);
 	return 0;
+}
+
+int become_user_in_cwd(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err)
+{
+	struct rt_error first = { 0 };
+	/* Images have working directories that are root's alone, for a user who only needs to start there. */
+	bool there = enter_cwd(p, &first) == 0;
+	int r = become_user(p, filter, err);
+	/* And a bound directory may be open to the user alone. */
+	return r < 0 || there ? r : enter_cwd(p, err);
 }

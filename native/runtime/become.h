@@ -22,10 +22,11 @@ must_check int become_join_keyring(struct rt_error *err);
 must_check int become_close_others(int *const *own, int preserve_fds, struct rt_error *err);
 
 /*
- * The bounding set, the user with its groups and umask, exactly the capabilities asked for, no_new_privs. For a filter (or
+ * p->cwd, entered with the rights of the container's root, or else with the user's (EPERM when it leads outside the container);
+ * the bounding set, the user with its groups and umask, exactly the capabilities asked for, no_new_privs. For a filter (or
  * NULL) that needs CAP_SYS_ADMIN to be loaded, that one stays permitted, though not effective, until become_filtered.
  */
-must_check int become_user(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err);
+must_check int become_user_in_cwd(const struct process_spec *p, const struct seccomp_filter *filter, struct rt_error *err);
 
 /*
  * Without no_new_privs: loads the filter and gives up the capability for it. It comes after all that needs the file system, so
@@ -36,8 +37,5 @@ must_check int become_filtered(const struct process_spec *p, const struct seccom
 
 /* The personality that the config asks for; it is inherited, and a filter may bar the change later. */
 must_check int become_personality(const struct config *c, struct rt_error *err);
-
-/* Enters p->cwd; EPERM when that leads outside the container. */
-must_check int become_enter_cwd(const struct process_spec *p, struct rt_error *err);
 
 #endif

@@ -82,20 +82,35 @@ static int make_v2(const struct cg_hierarchy *h, const char *path, unsigned cont
 	return 0;
 }
 
+/* A cgroup that was there already is taken over only when nothing is in it, and what is put into it can run. */
+static int check_found(const struct cg_hierarchy *h, const char *dir, struct rt_error *err)
+{
+	char procs[PATH_MAX], state[16] = "";
+	int r = join(procs, dir, "cgroup.procs");
+	cleanup_fd int fd = r < 0 ? -1 : openat(AT_FDCWD, procs, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return rt_fail_errno(err, "open cgroup %s", dir);
+	if (read(fd, state, 1) > 0)
+		return rt_fail(err, EBUSY, "the container's cgroup is not empty: %s has processes already", dir);
+	if (!h->v2 && !(h->controllers & CG_BIT(CG_FREEZER)))
+		return 0;
+	cleanup_fd int at = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_fd int freezer = at < 0 ? -1 : openat(at, h->v2 ? "cgroup.freeze" : "freezer.state", O_RDONLY | O_CLOEXEC);
+	/* A v2 cgroup at the root has no such file, nor has any before Linux 5.2. */
+	if (freezer < 0 || read(freezer, state, sizeof state - 1) < 0)
+		return 0;
+	bool frozen = h->v2 ? state[0] == '1' : !strncmp(state, "FR", 2);
+	return frozen ? rt_fail(err, EBUSY, "the container's cgroup unexpectedly frozen: %s", dir) : 0;
+}
+
 /* 1 when the directory was made, 0 when an empty cgroup was there, -errno. */
 static int make_dir(const struct cg_hierarchy *h, const char *path, const char *dir, unsigned wanted, struct rt_error *err)
 {
 	/* A missing parent is the rare case, except that v2 must look at each parent's controllers once. */
 	if (mkdir(dir, 0755) == 0)
 		return 1;
-	if (errno == EEXIST) {
-		char procs[PATH_MAX], byte;
-		int r = join(procs, dir, "cgroup.procs");
-		cleanup_fd int fd = r < 0 ? -1 : openat(AT_FDCWD, procs, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			return rt_fail_errno(err, "open cgroup %s", dir);
-		return read(fd, &byte, 1) > 0 ? rt_fail(err, EBUSY, "cgroup %s has processes already", dir) : 0;
-	}
+	if (errno == EEXIST)
+		return check_found(h, dir, err);
 	if (errno != ENOENT)
 		return rt_fail_errno(err, "create cgroup %s", dir);
 	int r = h->v2 ? make_v2(h, path, wanted, err) : fs_mkdir_p(dir, 0755, err);
@@ -164,13 +179,15 @@ static bool lacks_controllers(const char *dir, unsigned wanted)
 	return fd < 0 || read(fd, have, sizeof have - 1) < 0 || (wanted & ~cg_parse_controllers(have));
 }
 
-static int create_in(struct cgroups *g, const struct cg_hierarchy *h, const struct config *c, struct rt_error *err)
+/* Sets *made when the directory was not there before. */
+static int create_in(struct cgroups *g, const struct cg_hierarchy *h, const struct config *c, bool *made, struct rt_error *err)
 {
 	char dir[PATH_MAX];
 	unsigned wanted = h->v2 ? wanted_in(h, &c->resources) : 0;
 	int r = cg_dir(h, g->path, dir, sizeof dir, err);
 	if (r < 0 || (r = make_dir(h, g->path, dir, wanted, err)) < 0)
 		return r;
+	*made = r > 0;
 	if (!h->v2)
 		return apply_v1(&g->layout, h, g->path, dir, &c->resources, err);
 	if (lacks_controllers(dir, wanted) && (r = make_v2(h, g->path, wanted, err)) < 0)
@@ -180,6 +197,17 @@ static int create_in(struct cgroups *g, const struct cg_hierarchy *h, const stru
 		return rt_fail_errno(err, "open cgroup %s", dir);
 	r = limits_apply(&g->layout, h, dir, &c->resources, err);
 	return r < 0 ? r : cgroups_delegate(c, g->v2_fd, err);
+}
+
+/* A busy cgroup belongs to somebody else, but for what was made beside it. */
+static void remove_made(const struct cgroups *g, const bool made[CG_MAX_HIERARCHIES])
+{
+	struct rt_error ignored = { 0 };
+	char dir[PATH_MAX];
+	for (int i = 0; i < g->layout.count; i++) {
+		if (made[i] && cg_dir(&g->layout.hierarchies[i], g->path, dir, sizeof dir, &ignored) == 0)
+			rmdir(dir);
+	}
 }
 
 int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *err)
@@ -196,14 +224,13 @@ int cgroups_create(struct cgroups *g, const struct config *c, struct rt_error *e
 			rt_prefix(err, "no cgroup is delegated to this user");
 		return r;
 	}
+	bool made[CG_MAX_HIERARCHIES] = { false };
 	for (int i = 0; r == 0 && i < g->layout.count; i++)
-		r = create_in(g, &g->layout.hierarchies[i], c, err);
-	/* A busy cgroup belongs to somebody else. */
-	if (r < 0 && r != -EBUSY) {
-		struct rt_error ignored = { 0 };
-		if (cgroups_remove(&g->layout, g->path, &ignored) < 0)
-			rt_prefix(err, "(its cgroup stays)");
-	}
+		r = create_in(g, &g->layout.hierarchies[i], c, &made[i], err);
+	if (r == -EBUSY)
+		remove_made(g, made);
+	else if (r < 0 && cgroups_remove(&g->layout, g->path, &(struct rt_error){ 0 }) < 0)
+		rt_prefix(err, "(its cgroup stays)");
 	return r;
 }
 

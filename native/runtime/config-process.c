@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -55,6 +56,17 @@ static int parse_rlimits(struct config *c, const struct json *process, struct rt
 	return 0;
 }
 
+/* The kernel takes no others, and a program with less than it asked for is no less confined. */
+static void drop_ambient(struct process_spec *p)
+{
+	uint64_t can = p->caps[CAPSET_PERMITTED] & p->caps[CAPSET_INHERITABLE];
+	for (int c = 0; cap_name(c); c++) {
+		if (p->caps[CAPSET_AMBIENT] & ~can & (UINT64_C(1) << c))
+			log_warning("can't raise ambient capability CAP_%s: it is not both permitted and inheritable", cap_name(c));
+	}
+	p->caps[CAPSET_AMBIENT] &= can;
+}
+
 static int parse_capabilities(struct process_spec *p, const struct json *process, struct rt_error *err)
 {
 	static const char *const sets[CAPSETS] = { "bounding", "effective", "permitted", "inheritable", "ambient" };
@@ -79,8 +91,7 @@ static int parse_capabilities(struct process_spec *p, const struct json *process
 	}
 	if (p->caps[CAPSET_EFFECTIVE] & ~p->caps[CAPSET_PERMITTED])
 		return rt_fail(err, EINVAL, "config.json: effective capabilities must be permitted");
-	if (p->caps[CAPSET_AMBIENT] & ~(p->caps[CAPSET_PERMITTED] & p->caps[CAPSET_INHERITABLE]))
-		return rt_fail(err, EINVAL, "config.json: ambient capabilities must be permitted and inheritable");
+	drop_ambient(p);
 	return 0;
 }
 
@@ -129,6 +140,50 @@ static int check_env(const struct strings *env, struct rt_error *err)
 	return 0;
 }
 
+/* By name, and those of one name in their order. */
+static int compare_variables(const void *a, const void *b)
+{
+	const char *const *x = *(const char *const *const *)a, *const *y = *(const char *const *const *)b;
+	size_t n = strcspn(*x, "="), m = strcspn(*y, "=");
+	int order = memcmp(*x, *y, n < m ? n : m);
+	if (order == 0 && n != m)
+		order = n < m ? -1 : 1;
+	return order ? order : (x > y) - (x < y);
+}
+
+static bool same_name(const char *x, const char *y)
+{
+	size_t n = strcspn(x, "=") + 1;
+	return !strncmp(x, y, n);
+}
+
+/* Engines append what overrides; a program's getenv(3) finds the first. The last one stays, in the place of the first. */
+static int drop_repeated(struct config *c, struct strings *env, struct rt_error *err)
+{
+	const char ***sorted = config_alloc(c, env->count, sizeof *sorted);
+	if (!sorted)
+		return rt_fail(err, ENOMEM, "config.json: process.env");
+	for (size_t i = 0; i < env->count; i++)
+		sorted[i] = &env->at[i];
+	qsort(sorted, env->count, sizeof *sorted, compare_variables);
+	for (size_t first = 0, i = 1; i < env->count; i++) {
+		if (!same_name(*sorted[first], *sorted[i])) {
+			first = i;
+			continue;
+		}
+		*sorted[first] = *sorted[i];
+		*sorted[i] = NULL;
+	}
+	size_t kept = 0;
+	for (size_t i = 0; i < env->count; i++) {
+		if (env->at[i])
+			env->at[kept++] = env->at[i];
+	}
+	env->at[kept] = NULL;
+	env->count = kept;
+	return 0;
+}
+
 int config_parse_process(struct config *c, const struct json *process, struct rt_error *err)
 {
 	struct process_spec *p = &c->process;
@@ -155,7 +210,7 @@ int config_parse_process(struct config *c, const struct json *process, struct rt
 		p->cwd = "/";
 	if (!p->cwd || p->cwd[0] != '/')
 		return rt_fail(err, EINVAL, "config.json: process.cwd must be an absolute path");
-	if ((r = check_env(&p->env, err)) < 0 || (r = parse_user(c, process, err)) < 0 || (r = parse_rlimits(c, process, err)) < 0 ||
+	if ((r = check_env(&p->env, err)) < 0 || (r = drop_repeated(c, &p->env, err)) < 0 || (r = parse_user(c, process, err)) < 0 || (r = parse_rlimits(c, process, err)) < 0 ||
 	    (r = config_parse_scheduling(p, process, err)) < 0 || (r = config_string(process, "apparmorProfile", &profile, err)) < 0 ||
 	    (r = lsm_set_apparmor(p, profile, err)) < 0)
 		return r;

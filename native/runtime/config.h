@@ -85,6 +85,7 @@ struct process_spec {
 	mode_t umask;
 	bool keep_groups; /* the user's own cannot be dropped: the map of an ordinary user's own group alone bars setgroups(2); or are to be kept */
 	bool terminal, no_new_privileges;
+	bool console_bare; /* the terminal ends lines by \n alone: what shows them adds its own \r */
 	unsigned console_width, console_height;
 	bool has_capabilities;
 	uint64_t caps[CAPSETS]; /* bit per capability number */

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "common/fs.h"
@@ -58,6 +59,15 @@ static int bind_console(int rootfs, int terminal, struct rt_error *err)
 	return 0;
 }
 
+static bool keep_line_ends(int terminal)
+{
+	struct termios t;
+	if (tcgetattr(terminal, &t) < 0)
+		return false;
+	t.c_oflag &= ~(tcflag_t)ONLCR;
+	return tcsetattr(terminal, TCSANOW, &t) == 0;
+}
+
 int console_make(const struct process_spec *p, int root, int console_socket, struct rt_error *err)
 {
 	struct statfs fs;
@@ -75,6 +85,8 @@ int console_make(const struct process_spec *p, int root, int console_socket, str
 	struct winsize size = { .ws_row = (unsigned short)p->console_height, .ws_col = (unsigned short)p->console_width };
 	if (size.ws_row && size.ws_col && ioctl(master, TIOCSWINSZ, &size) < 0)
 		return rt_fail_errno(err, "size the terminal");
+	if (p->console_bare && !keep_line_ends(terminal))
+		return rt_fail_errno(err, "set the terminal up");
 	if (fchown(terminal, p->uid, (gid_t)-1) < 0)
 		return rt_fail_errno(err, "own the terminal");
 	int r = send_master(console_socket, master, err);

@@ -94,7 +94,7 @@ static int join(struct join_args *a, struct rt_error *err)
 	if ((r = become_close_others((int *[]){ &a->sync_fd, &terminal, listener ? &listener->socket : NULL, NULL }, a->preserve_fds, err)) < 0)
 		return r;
 	/* 5. The user, before anybody inside can look. */
-	if ((r = become_user(p, a->filter, err)) < 0 || (r = become_enter_cwd(p, err)) < 0)
+	if ((r = become_user_in_cwd(p, a->filter, err)) < 0)
 		return r;
 	/* 6. Into the pid namespace. */
 	struct clone_args args = { .flags = CLONE_PARENT };

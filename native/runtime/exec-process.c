@@ -118,7 +118,7 @@ static int spawn(struct joining *j, struct join_args *a, struct rt_error *err)
 	/* Without this copy the end of the other side is the end of the conversation. */
 	close(take_fd(&a->sync_fd));
 	const struct process_spec *p = &j->config.process;
-	int r = scheduling_set_affinity(p->affinity_initial, first, err);
+	int r = p->affinity_initial ? scheduling_set_affinity(p->affinity_initial, first, err) : 0;
 	if (r == 0)
 		r = exec_cgroup_enter(&j->cgroup, j->state.cgroups_path, first, in_v2, j->state.pid, err);
 	if (r == 0)

@@ -86,10 +86,9 @@ static void add_caps(struct process_spec *p, const struct text_list *extra)
 		p->caps[CAPSET_EFFECTIVE] |= bit;
 		p->caps[CAPSET_PERMITTED] |= bit;
 		/* Root keeps it over the exec; anybody else only by the ambient set, which is within the inheritable one. */
-		if (p->uid != 0) {
+		if (p->uid != 0)
 			p->caps[CAPSET_INHERITABLE] |= bit;
-			p->caps[CAPSET_AMBIENT] |= bit;
-		}
+		p->caps[CAPSET_AMBIENT] |= p->caps[CAPSET_INHERITABLE] & bit;
 	}
 }
 

@@ -52,10 +52,12 @@ static int check(const char *path)
 static int add_home(const struct process_spec *p, struct program *out, struct rt_error *err)
 {
 	out->env = p->env.at;
-	for (size_t i = 0; i < p->env.count; i++) {
-		if (!strncmp(p->env.at[i], "HOME=", 5))
-			return 0;
-	}
+	size_t at = 0;
+	while (at < p->env.count && strncmp(p->env.at[at], "HOME=", 5))
+		at++;
+	/* An empty one is none. */
+	if (at < p->env.count && p->env.at[at][5])
+		return 0;
 	static char home[PATH_MAX + 5];
 	snprintf(home, sizeof home, "HOME=/");
 	user_home(AT_FDCWD, p->uid, home + 5, sizeof home - 5);
@@ -64,7 +66,7 @@ static int add_home(const struct process_spec *p, struct program *out, struct rt
 		return rt_fail(err, ENOMEM, "set HOME");
 	if (p->env.count)
 		memcpy(out->env, p->env.at, p->env.count * sizeof *out->env);
-	out->env[p->env.count] = home;
+	out->env[at] = home;
 	return 0;
 }
 

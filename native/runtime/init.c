@@ -22,6 +22,7 @@
 #include "runtime/namespaces.h"
 #include "runtime/process.h"
 #include "runtime/rootfs.h"
+#include "runtime/scheduling.h"
 #include "runtime/seccomp-notify.h"
 #include "runtime/sync.h"
 
@@ -134,6 +135,9 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	/* 1. Before its id maps are written, or it is in its cgroup, this process cannot go on. */
 	if (!a->goes_on_early && (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0)
 		return r;
+	/* In its cgroup by now. */
+	if ((r = scheduling_set_affinity(NULL, 0, err)) < 0)
+		return r;
 	/* While /proc lets this process write to its own files there. */
 	if (ns_has(c, NS_TIME) && (r = ns_make_time(c, err)) < 0)
 		return r;
@@ -180,11 +184,11 @@ static int become_container(struct init_args *a, struct rt_error *err)
 		c = a->config;
 	}
 	const struct process_spec *p = &c->process;
-	/* 7. The user, and exactly the capabilities asked for. */
-	if ((r = become_user(p, a->filter, err)) < 0)
+	/* 7. The working directory, the user, and exactly the capabilities asked for. */
+	if ((r = become_user_in_cwd(p, a->filter, err)) < 0)
 		return r;
-	/* 8. As the user: what it may not enter or run, it does not. */
-	if ((r = become_enter_cwd(p, err)) < 0 || (p->args.count && (r = exec_find(p, &program, err)) < 0) || (r = become_filtered(p, a->filter, err)) < 0)
+	/* 8. As the user: what it may not run, it does not. */
+	if ((p->args.count && (r = exec_find(p, &program, err)) < 0) || (r = become_filtered(p, a->filter, err)) < 0)
 		return r;
 	/* 9. Wait, then go. */
 	if ((a->asks_to_exec && (r = wait_for_start(a, err)) < 0) || (r = process_check_given(p, err)) < 0)

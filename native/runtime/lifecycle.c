@@ -103,6 +103,21 @@ static int thaw(const struct state *s, struct rt_error *err)
 	return freezer_is_frozen(&layout, s->cgroups_path) ? freezer_set(&layout, s->cgroups_path, false, err) : 0;
 }
 
+/* Without a pid namespace of its own the end of the first process is not that of the others. */
+static int kill_rest(const struct state *s, bool *any, struct rt_error *err)
+{
+	struct cg_layout layout;
+	cleanup_free pid_t *pids = NULL;
+	size_t count = 0;
+	int r;
+	if (!s->cgroups_path)
+		return 0;
+	if ((r = cg_detect(&layout, err)) < 0 || (r = cgroups_processes(&layout, s->cgroups_path, &pids, &count, err)) < 0)
+		return r;
+	*any = count > 0;
+	return count ? cgroups_kill(&layout, s->cgroups_path, err) : 0;
+}
+
 int container_kill(const struct container_options *o, struct rt_error *err)
 {
 	cleanup_state struct state s = { 0 };
@@ -117,14 +132,20 @@ int container_kill(const struct container_options *o, struct rt_error *err)
 		return o->signal == SIGKILL ? cgroups_kill(&layout, s.cgroups_path, err) : cgroups_signal(&layout, s.cgroups_path, o->signal, err);
 	}
 	cleanup_fd int fd = state_pidfd(&s);
+	bool any = false;
+	int r;
+	if (fd == -ESRCH && o->signal == SIGKILL && (r = kill_rest(&s, &any, err)) < 0)
+		return r;
 	if (fd == -ESRCH)
-		return rt_fail(err, EINVAL, "container not running: %s", o->id);
+		return any ? 0 : rt_fail(err, EINVAL, "container not running: %s", o->id);
 	if (fd < 0)
 		return rt_fail(err, fd, "open the process of %s", o->id);
 	if (syscall(SYS_pidfd_send_signal, fd, o->signal, NULL, 0) < 0)
 		return rt_fail_errno(err, "signal container %s", o->id);
+	if (o->signal != SIGKILL)
+		return 0;
 	/* In a frozen v1 cgroup not even this signal is heard. */
-	return o->signal == SIGKILL ? thaw(&s, err) : 0;
+	return (r = thaw(&s, err)) < 0 ? r : kill_rest(&s, &any, err);
 }
 
 /*

@@ -200,3 +200,29 @@ void plan_free(struct limit_plan *p)
 	free(p->at);
 	*p = (struct limit_plan){ 0 };
 }
+
+static void rdma(struct limit_plan *p, const struct resources *o)
+{
+	for (size_t i = 0; i < o->rdma_count; i++) {
+		const struct rdma_limit *d = &o->rdma[i];
+		char handles[32] = "", objects[32] = "", none[112];
+		if (d->handles != LIMIT_UNSET)
+			snprintf(handles, sizeof handles, " hca_handle=%" PRId64, d->handles);
+		if (d->objects != LIMIT_UNSET)
+			snprintf(objects, sizeof objects, " hca_object=%" PRId64, d->objects);
+		snprintf(none, sizeof none, "%s hca_handle=max hca_object=max", d->device);
+		plan_keyed(plan_format(p, "rdma.max", "RDMA resources", "%s%s%s", d->device, handles, objects), d->device, none);
+	}
+}
+
+void limits_plan_alike(struct limit_plan *p, unsigned controllers, const struct resources *o)
+{
+	if ((controllers & CG_BIT(CG_PIDS)) && o->pids_limit != LIMIT_UNSET)
+		plan_max(p, "pids.max", o->pids_limit, "pids");
+	if ((controllers & CG_BIT(CG_CPUSET)) && o->cpuset_cpus)
+		plan_text(p, "cpuset.cpus", o->cpuset_cpus, "cpus");
+	if ((controllers & CG_BIT(CG_CPUSET)) && o->cpuset_mems)
+		plan_text(p, "cpuset.mems", o->cpuset_mems, "memory nodes");
+	if (controllers & CG_BIT(CG_RDMA))
+		rdma(p, o);
+}

@@ -65,7 +65,7 @@ void plan_free(struct limit_plan *p);
 /* Adds the writes of one hierarchy: of the limits whose controllers are in the set. */
 must_check int limits_plan_v1(struct limit_plan *p, unsigned controllers, const struct resources *o, struct rt_error *err);
 must_check int limits_plan_v2(struct limit_plan *p, unsigned controllers, const struct resources *o, struct rt_error *err);
-/* The one controller that is the same on both. */
-void limits_plan_rdma(struct limit_plan *p, const struct resources *o);
+/* Those of the controllers that are the same on both: pids, cpuset, rdma. */
+void limits_plan_alike(struct limit_plan *p, unsigned controllers, const struct resources *o);
 
 #endif

@@ -130,12 +130,6 @@ int limits_plan_v1(struct limit_plan *p, unsigned controllers, const struct reso
 		memory(p, o);
 	if (controllers & CG_BIT(CG_CPU))
 		cpu(p, o);
-	if ((controllers & CG_BIT(CG_PIDS)) && o->pids_limit != LIMIT_UNSET)
-		plan_max(p, "pids.max", o->pids_limit, "pids");
-	if ((controllers & CG_BIT(CG_CPUSET)) && o->cpuset_cpus)
-		plan_text(p, "cpuset.cpus", o->cpuset_cpus, "cpus");
-	if ((controllers & CG_BIT(CG_CPUSET)) && o->cpuset_mems)
-		plan_text(p, "cpuset.mems", o->cpuset_mems, "memory nodes");
 	if (controllers & CG_BIT(CG_BLKIO))
 		block(p, o);
 	if (controllers & CG_BIT(CG_HUGETLB))
@@ -144,8 +138,7 @@ int limits_plan_v1(struct limit_plan *p, unsigned controllers, const struct reso
 		number(p, "net_cls.classid", o->network_class, "network class");
 	if (controllers & CG_BIT(CG_NET_PRIO))
 		priorities(p, o);
-	if (controllers & CG_BIT(CG_RDMA))
-		limits_plan_rdma(p, o);
+	limits_plan_alike(p, controllers, o);
 	/* Last: they cannot be taken back. */
 	if (controllers & CG_BIT(CG_DEVICES))
 		devices(p, o);

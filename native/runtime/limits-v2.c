@@ -99,20 +99,6 @@ static void huge_pages(struct limit_plan *p, const struct resources *o)
 	}
 }
 
-void limits_plan_rdma(struct limit_plan *p, const struct resources *o)
-{
-	for (size_t i = 0; i < o->rdma_count; i++) {
-		const struct rdma_limit *d = &o->rdma[i];
-		char handles[32] = "", objects[32] = "", none[112];
-		if (d->handles != LIMIT_UNSET)
-			snprintf(handles, sizeof handles, " hca_handle=%" PRId64, d->handles);
-		if (d->objects != LIMIT_UNSET)
-			snprintf(objects, sizeof objects, " hca_object=%" PRId64, d->objects);
-		snprintf(none, sizeof none, "%s hca_handle=max hca_object=max", d->device);
-		plan_keyed(plan_format(p, "rdma.max", "RDMA resources", "%s%s%s", d->device, handles, objects), d->device, none);
-	}
-}
-
 int limits_plan_v2(struct limit_plan *p, unsigned controllers, const struct resources *o, struct rt_error *err)
 {
 	int r;
@@ -122,16 +108,9 @@ int limits_plan_v2(struct limit_plan *p, unsigned controllers, const struct reso
 		return r;
 	if ((controllers & CG_BIT(CG_BLKIO)) && (r = block(p, o, err)) < 0)
 		return r;
-	if ((controllers & CG_BIT(CG_PIDS)) && o->pids_limit != LIMIT_UNSET)
-		plan_max(p, "pids.max", o->pids_limit, "pids");
-	if ((controllers & CG_BIT(CG_CPUSET)) && o->cpuset_cpus)
-		plan_text(p, "cpuset.cpus", o->cpuset_cpus, "cpus");
-	if ((controllers & CG_BIT(CG_CPUSET)) && o->cpuset_mems)
-		plan_text(p, "cpuset.mems", o->cpuset_mems, "memory nodes");
 	if (controllers & CG_BIT(CG_HUGETLB))
 		huge_pages(p, o);
-	if (controllers & CG_BIT(CG_RDMA))
-		limits_plan_rdma(p, o);
+	limits_plan_alike(p, controllers, o);
 	/* Last, so that they have the last word. */
 	json_each(n, o->unified)
 		plan_text(p, n->key, n->string, n->key);

@@ -54,7 +54,7 @@ int limits_check(const struct cg_layout *l, const struct resources *o, struct rt
 			return rt_fail(err, ENOTSUP, "cannot limit %s: no cgroup hierarchy has the %s controller", name, name);
 	}
 	if (o->unified && o->unified->count && l->unified < 0)
-		return rt_fail(err, ENOTSUP, "resources.unified needs cgroup v2, which is not mounted");
+		return rt_fail(err, ENOTSUP, "invalid configuration: resources.unified needs cgroup v2, which is not mounted");
 	if (o->device_count && !cg_of(l, CG_DEVICES) && l->unified < 0)
 		return rt_fail(err, ENOTSUP, "cannot restrict devices: no cgroup hierarchy can");
 	return 0;

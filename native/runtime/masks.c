@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "common/fs.h"
@@ -75,6 +76,16 @@ static int make_readonly(const char *path, int rootfs, struct rt_error *err)
 	return 0;
 }
 
+/* A second cover over the first would hide nothing more. */
+static bool is_repeated(const struct strings *paths, size_t at)
+{
+	for (size_t i = 0; i < at; i++) {
+		if (!strcmp(paths->at[i], paths->at[at]))
+			return true;
+	}
+	return false;
+}
+
 int masks_apply(const struct config *c, const struct prepared *p, struct rt_error *err)
 {
 	/* A copy of the host's own /dev/null, opened outside: an image's /dev/null could be anything. */
@@ -83,7 +94,7 @@ int masks_apply(const struct config *c, const struct prepared *p, struct rt_erro
 	for (size_t i = 0; r == 0 && i < c->readonly_paths.count; i++)
 		r = make_readonly(c->readonly_paths.at[i], p->rootfs, err);
 	for (size_t i = 0; r == 0 && i < c->masked_paths.count; i++)
-		r = mask(c->masked_paths.at[i], p->rootfs, &s, err);
+		r = is_repeated(&c->masked_paths, i) ? 0 : mask(c->masked_paths.at[i], p->rootfs, &s, err);
 	scope_close(&s.directory);
 	return r;
 }

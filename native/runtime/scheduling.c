@@ -162,8 +162,12 @@ int scheduling_apply(const struct process_spec *p, pid_t pid, struct rt_error *e
 int scheduling_set_affinity(const char *cpus, pid_t pid, struct rt_error *err)
 {
 	unsigned char set[CPU_LIMIT / 8];
-	if (!cpus)
+	if (!cpus) {
+		/* Those that the cpuset has; no error of the kernel's would tell of less than that. */
+		memset(set, 0xff, sizeof set);
+		(void)!syscall(SYS_sched_setaffinity, pid, sizeof set, set);
 		return 0;
+	}
 	if (!parse_cpus(cpus, set))
 		return rt_fail(err, EINVAL, "%s is no list of CPUs", cpus);
 	if (syscall(SYS_sched_setaffinity, pid, sizeof set, set) < 0)

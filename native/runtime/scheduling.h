@@ -13,8 +13,8 @@ must_check int config_parse_scheduling(struct process_spec *p, const struct json
 must_check int scheduling_apply(const struct process_spec *p, pid_t pid, struct rt_error *err);
 
 /*
- * Binds a process to the CPUs of a list like "0-3,7"; does nothing for NULL. For `exec`: process.execCPUAffinity's initial
- * list (p->affinity_initial) before the process is in the container's cgroup, the final one after.
+ * Binds a process to the CPUs of a list like "0-3,7"; NULL: to all that its cpuset has, whatever its starter was bound to. For
+ * `exec`: process.execCPUAffinity's initial list (p->affinity_initial) before the process is in the container's cgroup, the final one after.
  */
 must_check int scheduling_set_affinity(const char *cpus, pid_t pid, struct rt_error *err);
 

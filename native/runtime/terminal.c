@@ -39,6 +39,8 @@ int terminal_offer(struct terminal *t, struct process_spec *p, struct rt_error *
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return rt_fail_errno(err, "create a socket pair");
 	t->socket = fds[0];
+	/* What comes out of it goes to a terminal that does so itself, or to a file or pipe that wants none. */
+	p->console_bare = true;
 	return fds[1];
 }
 
@@ -189,6 +191,7 @@ int terminal_proxy(struct terminal *t, pid_t pid, int *status, struct rt_error *
 	if (is_raw) {
 		raw = saved;
 		cfmakeraw(&raw);
+		raw.c_oflag = saved.c_oflag;
 		is_raw = tcsetattr(own, TCSANOW, &raw) == 0;
 	}
 	struct proxy p = { .master = master, .signals = signals, .pid = pid };

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asHostRoot, hierarchies, hierarchyOf, nativeDir, TestBundle } from './bundle.js';
@@ -75,6 +75,32 @@ describe('the cgroup', () => {
     } finally {
       other.dispose();
     }
+  });
+});
+
+describe('a cgroup that is there already', () => {
+  const freezer = () => {
+    const v1 = hierarchies().find(({ v2, controllers }) => !v2 && controllers.includes('freezer'));
+    const v2 = hierarchies().find((hierarchy) => hierarchy.v2);
+    return v1
+      ? { mount: v1.mount, file: 'freezer.state', frozen: 'FROZEN' }
+      : { mount: v2?.mount ?? '', file: 'cgroup.freeze', frozen: '1' };
+  };
+
+  it('is refused while it is frozen, and left as it was', () => {
+    const { mount, file, frozen } = freezer();
+    const dir = mount + bundle.cgroupsPath;
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(join(dir, file), frozen);
+    for (const command of ['run', 'create']) {
+      bundle.write(bundle.config(['exit', '0']));
+      const outcome = bundle.runtime([command, '--bundle', bundle.dir, bundle.id]);
+      expect(outcome.stderr).toContain(`container's cgroup unexpectedly frozen: ${dir}`);
+      expect(readFileSync(join(dir, file), 'utf8').trim()).toBe(frozen);
+      expect(bundle.cgroups()).toEqual([dir]);
+    }
+    rmdirSync(dir);
+    expect(bundle.leftovers()).toEqual([]);
   });
 });
 

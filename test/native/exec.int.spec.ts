@@ -203,6 +203,30 @@ describe('exec', () => {
     expect(Object.keys(report('1').fds)).toEqual(['0', '1', '2']);
   });
 
+  it('makes an added capability ambient where it is inheritable', () => {
+    start((config) => {
+      const kept = ['CAP_KILL', 'CAP_CHOWN'];
+      config.process.capabilities = {
+        bounding: [...kept, 'CAP_FOWNER'],
+        permitted: kept,
+        effective: kept,
+        inheritable: ['CAP_CHOWN', 'CAP_FOWNER'],
+      };
+    });
+    const ambient = (...caps: string[]) =>
+      statusField(
+        reportOf(
+          exec(
+            caps.flatMap((cap) => ['--cap', cap]),
+            'report',
+          ),
+        ).status,
+        'CapAmb',
+      );
+    expect(BigInt(`0x${ambient()}`)).toBe(0n);
+    expect(BigInt(`0x${ambient('CAP_FOWNER', 'CAP_KILL')}`)).toBe(1n << 3n);
+  });
+
   it('refuses what is no container, is stopped, and what makes no sense', async () => {
     expect(bundle.runtime(['exec', 'none', '/probe']).stderr).toContain('container none does not exist');
     start();
@@ -281,6 +305,13 @@ describe('a terminal', () => {
     expect(text).toContain('"text":"hello"');
     expect(text).toContain('status 7');
     expect(text).toMatch(/\nicanon/);
+  });
+
+  it('ends its lines by \\n alone where they go to no terminal, and once by \\r\\n where they do', async () => {
+    start();
+    const command = [runtimePath, '--root', bundle.stateRoot, 'exec', '-t', bundle.id, '/probe', 'window'];
+    expect(spawnSync(command[0] ?? '', command.slice(1), { encoding: 'utf8', timeout: 25_000 }).stdout).toMatch(/[^\r]\n$/);
+    expect(await inTerminal(`${command.join(' ')} line`, '"window"', 'hello')).toMatch(/}\r\n/);
   });
 });
 

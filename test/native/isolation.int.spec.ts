@@ -322,9 +322,10 @@ describe('masked and read-only paths', () => {
       'stat',
       '/file',
     ];
-    const outcome = bundle.run(ops, (config) => {
-      (config.linux.maskedPaths as string[]).push('/file', '/secret', '/not/there');
+    const outcome = bundle.run([...ops, 'report'], (config) => {
+      (config.linux.maskedPaths as string[]).push('/file', '/secret', '/not/there', '/secret', '/file');
     });
+    expect(reportOf(outcome).mountinfo.match(/ \/(file|secret) /g)).toEqual([' /file ', ' /secret ']);
     expect(outcome.lines[0]).toMatchObject({ ok: true, text: '' });
     expect(outcome.lines[1]).toMatchObject({ ok: true, names: [] });
     expect(outcome.lines[2]).toMatchObject({ ok: false, error: 'EROFS' });

@@ -139,15 +139,29 @@ describe('kill', () => {
     expect(bundle.runtime(['kill', bundle.id]).status).toBe(0);
   });
 
-  it('reaches every process with --all', async () => {
+  const startTwo = async (): Promise<void> => {
     bundle.create(['background', 'wait'], (config) => {
       config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'pid');
       config.mounts = config.mounts.filter(({ type }) => type !== 'proc');
     });
     bundle.runtime(['start', bundle.id]);
     await eventually(() => processesOf(bundle).length === 2, 'two processes');
-    expect(bundle.runtime(['kill', '--all', bundle.id, 'KILL']).status).toBe(0);
+  };
+
+  it.each([['--all'], []])('reaches every process of a container in the host’s pid namespace: KILL %s', async (...options: string[]) => {
+    await startTwo();
+    expect(bundle.runtime(['kill', ...options, bundle.id, 'KILL']).status).toBe(0);
     await eventually(() => processesOf(bundle).length === 0, 'no process');
+  });
+
+  it('reaches those who outlived its first process there, once', async () => {
+    await startTwo();
+    process.kill(bundle.pid(), 'SIGKILL');
+    await eventually(() => processesOf(bundle).length === 1, 'one process');
+    expect(bundle.runtime(['kill', bundle.id, 'TERM']).stderr).toContain('not running');
+    expect(bundle.runtime(['kill', bundle.id, 'KILL']).status).toBe(0);
+    await eventually(() => processesOf(bundle).length === 0, 'no process');
+    expect(bundle.runtime(['kill', bundle.id, 'KILL']).stderr).toContain('not running');
   });
 
   it('refuses a container that has ended', async () => {

@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, closeSync, existsSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, existsSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, type OciConfig, type Outcome, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
+import { asHostRoot, HOST_BASE, type OciConfig, type Outcome, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -91,14 +91,28 @@ describe('capabilities', () => {
     expect(Object.values(sets)).toEqual([0n, 0n, 0n, 0n, 0n]);
   });
 
-  it.each([
-    [{ effective: ['CAP_KILL'] }, 'effective capabilities must be permitted'],
-    [{ permitted: ['CAP_KILL'], ambient: ['CAP_KILL'] }, 'ambient capabilities must be permitted and inheritable'],
-  ])('that make no sense are refused: %o', (capabilities, message) => {
+  it.each([[{ effective: ['CAP_KILL'] }, 'effective capabilities must be permitted']])(
+    'that make no sense are refused: %o',
+    (capabilities, message) => {
+      const outcome = bundle.run(['report'], (config) => {
+        config.process.capabilities = capabilities;
+      });
+      expect(outcome.stderr).toContain(message);
+    },
+  );
+
+  it('that cannot be ambient are not, with a warning', () => {
     const outcome = bundle.run(['report'], (config) => {
-      config.process.capabilities = capabilities;
+      config.process.capabilities = {
+        bounding: ['CAP_KILL', 'CAP_CHOWN'],
+        permitted: ['CAP_KILL', 'CAP_CHOWN'],
+        inheritable: ['CAP_KILL'],
+        ambient: ['CAP_KILL', 'CAP_CHOWN'],
+      };
     });
-    expect(outcome.stderr).toContain(message);
+    expect(outcome.stderr).toContain("can't raise ambient capability CAP_CHOWN: it is not both permitted and inheritable");
+    expect(outcome.stderr).not.toContain('CAP_KILL');
+    expect(setsOf(outcome)).toMatchObject({ CapAmb: bit(5) });
   });
 
   it('that nobody can give are left out with a warning', () => {
@@ -192,6 +206,22 @@ describe('environment and arguments', () => {
     expect(reportOf(outcome).env).toEqual([...env, 'HOME=/']);
   });
 
+  it.each([
+    [
+      ['A=1', 'HOME=/old', 'AB=2', 'A=3', 'HOME=/new', 'A='],
+      ['A=', 'HOME=/new', 'AB=2'],
+    ],
+    [
+      ['HOME=/given', 'Z=1', 'HOME='],
+      ['HOME=/', 'Z=1'],
+    ],
+  ])('have each name once, as it was given last: %o', (given, expected) => {
+    const outcome = bundle.run(['report'], (config) => {
+      config.process.env = given;
+    });
+    expect(reportOf(outcome).env).toEqual(expected);
+  });
+
   it.each(['NOEQUALS', '=x'])('are refused with the variable "%s"', (variable) => {
     const outcome = bundle.run(['report'], (config) => {
       config.process.env = ['A=1', variable];
@@ -241,13 +271,25 @@ describe('the working directory', () => {
     ).toBe('/made/on/the/way');
   });
 
-  it('must be open to the user', () => {
-    bundle.makeDir('closed');
+  it.each([
+    ['the container’s root', 0],
+    ['the user', 1000],
+  ])('may be open to %s alone', (_, owner) => {
+    chownSync(bundle.makeDir('closed'), HOST_BASE + owner, HOST_BASE + owner);
     chmodSync(join(bundle.rootfs, 'closed'), 0o700);
     const outcome = bundle.run(['report'], (config) => {
       config.process.cwd = '/closed';
       config.process.user = { uid: 1000, gid: 1000 };
       config.process.capabilities = {};
+    });
+    expect(reportOf(outcome)).toMatchObject({ cwd: '/closed', uid: 1000 });
+  });
+
+  it('of somebody outside the user namespace is closed to its root, too', () => {
+    chownSync(bundle.makeDir('closed'), 0, 0);
+    chmodSync(join(bundle.rootfs, 'closed'), 0o700);
+    const outcome = bundle.run(['report'], (config) => {
+      config.process.cwd = '/closed';
     });
     expect(outcome.stderr).toContain('enter the working directory /closed: Permission denied');
   });

@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, type OciConfig, type Outcome, reportOf, statusField, TestBundle } from './bundle.js';
+import { asHostRoot, type OciConfig, type Outcome, type Report, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -76,6 +78,37 @@ describe('the CPUs of exec', () => {
     bundle.runtime(['start', bundle.id]);
     const { status } = reportOf(bundle.runtime(['exec', bundle.id, '/probe', 'report']));
     expect(statusField(status, 'Cpus_allowed_list')).toBe('0');
+  });
+
+  it('are all of the container’s cpuset without it, and so they are for init, whatever the runtime is bound to', () => {
+    const all = statusField(readFileSync('/proc/self/status', 'utf8'), 'Cpus_allowed_list');
+    const last = all.split(/[-,]/).at(-1) ?? '0';
+    const bound = (...args: string[]) =>
+      spawnSync('taskset', ['-c', last, runtimePath, '--root', bundle.stateRoot, ...args], { encoding: 'utf8', timeout: 25_000 });
+    const cpusOf = (stdout: string) => statusField((JSON.parse(stdout.split('\n')[0] ?? '') as Report).status, 'Cpus_allowed_list');
+    bundle.write(bundle.config(['report']));
+    expect(cpusOf(bound('run', '--bundle', bundle.dir, bundle.id).stdout)).toBe(all);
+    const config = bundle.config(['wait']);
+    config.linux.resources = { cpu: { cpus: '0', mems: '0' } };
+    bundle.write(config);
+    const pidFile = join(bundle.dir, 'pid');
+    const starter = [
+      '-c',
+      last,
+      runtimePath,
+      '--root',
+      bundle.stateRoot,
+      'run',
+      '--detach',
+      '--pid-file',
+      pidFile,
+      '--bundle',
+      bundle.dir,
+      bundle.id,
+    ];
+    expect(spawnSync('taskset', starter, { stdio: 'ignore', timeout: 25_000 }).status).toBe(0);
+    expect(statusField(readFileSync(`/proc/${bundle.pid()}/status`, 'utf8'), 'Cpus_allowed_list')).toBe('0');
+    expect(cpusOf(bound('exec', bundle.id, '/probe', 'report').stdout)).toBe('0');
   });
 
   it.each(['x', '1-', '3-1', '-1', '0,', '9999'])('are refused as the list "%s"', (final) => {

@@ -58,14 +58,14 @@ describe.skipIf(isSanitized)('the system calls of a container’s life', () => {
     bundle.write(config);
     expectAtMost('create', count(['create', '--bundle', bundle.dir, bundle.id]), {
       command: 123 + hierarchies,
-      others: 421 + 5 * hierarchies,
+      others: 422 + 5 * hierarchies,
     });
     expectAtMost('start', count(['start', bundle.id]), { command: 34, others: 0 });
     await eventually(() => bundle.runtime(['state', bundle.id]).stdout.includes('"stopped"'), 'stopped');
     expectAtMost('delete', count(['delete', bundle.id]), { command: 45 + hierarchies, others: 0 });
     expectAtMost('run', count(['run', '--bundle', bundle.dir, bundle.id]), {
       command: 130 + 2 * hierarchies,
-      others: 402 + 5 * hierarchies,
+      others: 403 + 5 * hierarchies,
     });
   });
 
@@ -76,7 +76,7 @@ describe.skipIf(isSanitized)('the system calls of a container’s life', () => {
     bundle.write(config);
     expectAtMost('run', count(['run', '--bundle', bundle.dir, bundle.id]), {
       command: 143 + 2 * hierarchies,
-      others: 365 + 5 * hierarchies,
+      others: 366 + 5 * hierarchies,
     });
   });
 });
