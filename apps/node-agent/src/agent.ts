@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import { join } from 'node:path';
 import type { ContentStore, DiskLimitMethod } from '@berth/image';
 import type { Logger } from 'pino';
+import type { Attempt } from './attempts/attempt.js';
 import { AttemptTable } from './attempts/attempt-table.js';
 import { endExecutors } from './attempts/execute-end.js';
 import { startExecutors } from './attempts/execute-start.js';
@@ -22,6 +23,7 @@ import { openNode } from './open-node.js';
 import { findAttempts } from './recovery/find-attempts.js';
 import { leftovers, removeCgroupParents, removeLeftovers } from './recovery/leftovers.js';
 import { probeRuntimes } from './runtimes/probe-runtimes.js';
+import type { SandboxPool } from './sandbox/sandbox-pool.js';
 import { agentVersion } from './version.js';
 
 /** A clean stop that takes the containers along gives each so long before SIGKILL, and all of it so long. */
@@ -57,11 +59,14 @@ export class Agent {
     let table: AttemptTable | undefined;
     let control: ControlChannel | undefined;
     let collector: ImageCollector | undefined;
+    let pool: SandboxPool | undefined;
     const { node, images, store } = await openNode(config, credential, log, {
       containers: () => countContainers(table),
+      pooled: () => pool?.size ?? 0,
       linked: () => control?.state === 'up',
       pulled: () => collector?.lookSoon(),
     });
+    pool = node.pool;
     await probeSnapshots(node.snapshotter, config.directory);
     table = await takeUp(node, log);
     collector = collectorOf(config, node, store, table, log);
@@ -84,11 +89,12 @@ export class Agent {
       metrics: async () => ({ contentType: node.metrics.registry.contentType, text: await node.metrics.registry.metrics() }),
       health: () => ({ healthy: channel.state === 'up', detail: `the link to the control plane is ${channel.state}` }),
       images: async () => store.usage(),
-      leftovers: () => leftovers(node, config.directory, new Set(running.attempts.map(({ key }) => key))),
+      leftovers: () => leftovers(node, config.directory, new Set([...namesOf(running.attempts), ...node.pool.names])),
     });
     control.start();
     node.shipper.start();
     collector.start();
+    pool.fill();
     log.info(
       { found: running.attempts.length, cgroupMode: node.host.cgroupMode, layers: node.layerForm, features, diskBytes },
       'the agent has started',
@@ -104,6 +110,7 @@ export class Agent {
   async stop(): Promise<void> {
     if (this.config.stopContainers) await this.table.stopAll(stopGraceMs, stopLimitMs);
     await this.table.pause();
+    await this.node.pool.close();
     await this.collector.stop();
     await this.control.stop();
     await this.node.shipper.stop();
@@ -119,12 +126,17 @@ export class Agent {
   }
 }
 
+/** What is on this machine for attempts goes by their keys and by their sandboxes. */
+function namesOf(attempts: readonly Attempt[]): readonly string[] {
+  return attempts.flatMap(({ key, directory }) => [key, directory.sandbox]);
+}
+
 /** Finds what an earlier agent left, removes what belongs to nothing, and carries the rest on. */
 async function takeUp(node: NodeServices, log: Logger): Promise<AttemptTable> {
   const executors = timedExecutors({ ...startExecutors(node), ...endExecutors(node) }, node.metrics);
   const table = new AttemptTable(node, executors, log);
   const found = await findAttempts(node, executors, log);
-  await removeLeftovers(node, new Set(found.map(({ key }) => key)), log);
+  await removeLeftovers(node, new Set(namesOf(found)), log);
   for (const attempt of found) table.carry(attempt);
   return table;
 }
@@ -146,7 +158,7 @@ function collectorOf(config: AgentConfig, node: NodeServices, store: ContentStor
 
 function peerOf(
   config: AgentConfig,
-  { host, layerForm, diskLimit }: NodeServices,
+  { host, layerForm, diskLimit, pool }: NodeServices,
   table: AttemptTable,
   images: RegistryImageSource,
   features: readonly string[],
@@ -161,7 +173,7 @@ function peerOf(
       architecture: host.architecture,
       cgroupMode: host.cgroupMode,
       cpuMillis: config.cpuMillis ?? host.cpuMillis,
-      memoryBytes: config.memoryBytes ?? host.memoryBytes,
+      memoryBytes: config.memoryBytes ?? host.memoryBytes - pool.memoryBytes,
       features: [...features, `layers:${layerForm}`, ...(diskLimit === null ? [] : [`disk:${diskLimit}`])],
       ...(diskBytes === undefined ? {} : { diskBytes }),
     },

@@ -33,6 +33,8 @@ export interface AgentConfig {
   /** Null: containers have no network. */
   readonly egress: EgressChoice | null;
   readonly runtimes: ReadonlyMap<RuntimeClass, string>;
+  /** So many sandboxes wait for a run, of each kind of network; 0: none. */
+  readonly poolSandboxes: number;
   /** 0 picks a free one. */
   readonly metricsPort: number;
   /** Whether a clean stop takes the containers along. */
@@ -96,6 +98,7 @@ const schema = z.object({
   BERTH_EGRESS_ALLOW: list(network),
   BERTH_EGRESS_DENY: list(network),
   BERTH_RUNTIME_CLASSES: z.string().min(1).optional(),
+  BERTH_POOL_SANDBOXES: z.coerce.number().int().min(0).max(256).default(4),
   BERTH_LOG_LEVEL: z.string().default('info'),
 });
 
@@ -132,6 +135,7 @@ export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
             denied: set.BERTH_EGRESS_DENY,
           },
     runtimes: furtherRuntimes(set.BERTH_RUNTIME_CLASSES, env.PATH ?? ''),
+    poolSandboxes: set.BERTH_POOL_SANDBOXES,
     metricsPort: set.BERTH_AGENT_METRICS_PORT,
     stopContainers: set.BERTH_AGENT_STOP_CONTAINERS === '1',
     logMaxBytes: set.BERTH_AGENT_LOG_MAX_BYTES,

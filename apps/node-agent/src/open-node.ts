@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { idRangeOfSlot } from '@berth/core';
 import { ContentStore, OverlaySnapshotter } from '@berth/image';
 import { ResidentShimLauncher } from '@berth/runtime';
@@ -20,6 +20,7 @@ import { Egress, type EgressChoice } from './network/egress.js';
 import { ReportSpool } from './reports/report-spool.js';
 import { nodeRuntimes } from './runtimes/node-runtimes.js';
 import { IdSlots } from './sandbox/id-slots.js';
+import { SandboxPool } from './sandbox/sandbox-pool.js';
 import { loadSeccompProfile } from './sandbox/seccomp-profile.js';
 
 export interface OpenedNode {
@@ -33,7 +34,11 @@ export async function openNode(
   config: AgentConfig,
   { nodeId, credential }: NodeCredential,
   log: Logger,
-  sources: Pick<MetricSources, 'containers'> & { readonly linked: () => boolean; readonly pulled: () => void },
+  sources: Pick<MetricSources, 'containers'> & {
+    readonly pooled: () => number;
+    readonly linked: () => boolean;
+    readonly pulled: () => void;
+  },
 ): Promise<OpenedNode> {
   const host = await readHostFacts();
   const seccomp = await loadSeccompProfile(config.nativeDir);
@@ -58,6 +63,7 @@ export async function openNode(
       const { totalBytes, sumOfImagesBytes } = store.usage();
       return { layerBytes: totalBytes, imageBytes: sumOfImagesBytes };
     },
+    poolSandboxes: () => sources.pooled(),
     space: () => diskSpace(config.directory),
     diskLimit: () => disk.by,
   });
@@ -70,33 +76,55 @@ export async function openNode(
   // Several agents may share a machine, its cgroups and its run directory.
   const name = nodeId.slice(-8);
   if (config.egress === null) await Egress.removeLeft(`b${name}`);
+  const paths = {
+    containers: join(config.directory, 'containers'),
+    cgroupParent: `/berth/${name}`,
+    initProgram: join(config.nativeDir, 'berth-init'),
+  };
+  const slots = await IdSlots.open(join(config.runDirectory, 'ids'), config.directory);
+  const launcher = new ResidentShimLauncher(config.nativeDir, join(config.runDirectory, 'launcher', name));
+  const runtimes = nodeRuntimes(
+    Object.assign(new Map(config.runtimes), { default: config.runtimeProgram }),
+    join(config.runDirectory, 'runtime', name),
+  );
+  const egress =
+    config.egress === null
+      ? null
+      : await Egress.open(join(config.nativeDir, 'berth-net'), `b${name}`, await withControlPlane(config.egress, config.url));
+  const stopPage = await StopPage.open(config.directory, boot);
+  const pool = new SandboxPool({
+    // A runtime that another program stands in for parks nothing.
+    size: basename(config.runtimeProgram) === 'berth-runtime' ? config.poolSandboxes : 0,
+    ...paths,
+    slots,
+    launcher,
+    runtime: runtimes.default,
+    seccomp,
+    host,
+    egress,
+    leaseFile: stopPage.path,
+    onTaken: (result) => metrics.pool.taken.inc({ result }),
+    onMade: (seconds) => metrics.pool.makeSeconds.observe(seconds),
+    log,
+  });
   const node: NodeServices = {
-    paths: {
-      containers: join(config.directory, 'containers'),
-      cgroupParent: `/berth/${name}`,
-      initProgram: join(config.nativeDir, 'berth-init'),
-    },
+    paths,
+    slots,
+    launcher,
+    runtimes,
+    egress,
+    stopPage,
+    pool,
     bootId: boot,
     host,
     seccomp,
     logMaxBytes: config.logMaxBytes,
-    slots: await IdSlots.open(join(config.runDirectory, 'ids'), config.directory),
     spool,
     shipper,
     images,
     snapshotter,
     layerForm,
     diskLimit: disk.by,
-    launcher: new ResidentShimLauncher(config.nativeDir, join(config.runDirectory, 'launcher', name)),
-    runtimes: nodeRuntimes(
-      Object.assign(new Map(config.runtimes), { default: config.runtimeProgram }),
-      join(config.runDirectory, 'runtime', name),
-    ),
-    egress:
-      config.egress === null
-        ? null
-        : await Egress.open(join(config.nativeDir, 'berth-net'), `b${name}`, await withControlPlane(config.egress, config.url)),
-    stopPage: await StopPage.open(config.directory, boot),
     metrics,
     nowNs: bootTimeNs,
     linked: sources.linked,

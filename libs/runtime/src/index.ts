@@ -1,6 +1,7 @@
 export * from './cli-container-runtime.js';
 export * from './container-runtime.js';
 export * from './launcher-connection.js';
+export * from './parked-shim.js';
 export * from './process-identity.js';
 export * from './resident-shim-launcher.js';
 export * from './shim-directory.js';

@@ -7,7 +7,7 @@ import { LauncherConnection, LauncherLost } from './launcher-connection.js';
 import { ShimDirectory } from './shim-directory.js';
 import { type ShimLaunch, ShimLaunchError, ShimLauncher, type ShimStarted } from './shim-launcher.js';
 import { ShimSocket, ShimSocketError } from './shim-socket.js';
-import { parseAnswer, SpawnShimLauncher, shimArguments } from './spawn-shim-launcher.js';
+import { parseAnswer, parseParked, SpawnShimLauncher, shimArguments } from './spawn-shim-launcher.js';
 
 /** After a launcher was lost, so long without one. */
 const restMs = 1_000;
@@ -58,6 +58,19 @@ export class ResidentShimLauncher extends ShimLauncher {
       if (!(error instanceof LauncherLost)) throw new ShimLaunchError((error as Error).message, { cause: error });
       this.lose(launcher);
       return this.takeOver(launch);
+    }
+  }
+
+  /** Through the launcher alone: nobody waits for it, so nothing is carried on when that is lost. */
+  override async park(launch: ShimLaunch, how: 'root' | 'bare'): Promise<void> {
+    const launcher = await this.launcher();
+    if (launcher === null) throw new ShimLaunchError('there is no launcher now');
+    try {
+      const { stdout, stderr } = await launcher.connection.run('berth-shim', [...shimArguments(launch), '--park', how], launchMs);
+      parseParked(stdout, stderr);
+    } catch (error) {
+      if (error instanceof LauncherLost) this.lose(launcher);
+      throw error instanceof ShimLaunchError ? error : new ShimLaunchError((error as Error).message, { cause: error });
     }
   }
 

@@ -35,6 +35,12 @@ export abstract class ShimLauncher {
   /** Resolves once the container's process runs. Throws ShimLaunchError. */
   abstract launch(launch: ShimLaunch): Promise<ShimStarted>;
 
+  /**
+   * Makes a container that waits for its claim; resolves once it does, and `ParkedShim.hold` is the next thing to do. Throws ShimLaunchError. Of `launch`,
+   * what a claim says anew does not matter.
+   */
+  abstract park(launch: ShimLaunch, how: 'root' | 'bare'): Promise<void>;
+
   /** Ends what this holds; the containers live on. */
   abstract close(): Promise<void>;
 }

@@ -16,11 +16,19 @@ export class SpawnShimLauncher extends ShimLauncher {
   override async close(): Promise<void> {}
 
   override launch(launch: ShimLaunch): Promise<ShimStarted> {
+    return this.run(shimArguments(launch), parseAnswer);
+  }
+
+  override park(launch: ShimLaunch, how: 'root' | 'bare'): Promise<void> {
+    return this.run([...shimArguments(launch), '--park', how], parseParked);
+  }
+
+  private run<T>(args: readonly string[], parse: (answer: string, complaint: string) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       // A session of its own: a Ctrl-C for the agent's terminal must not reach a shim that has not detached yet.
       // And an environment of its own: the agent's holds secrets, and the shim hands its own to the runtime.
       const env = { PATH: process.env.PATH };
-      const child = spawn(this.shim, shimArguments(launch), { cwd: '/', detached: true, env, stdio: ['ignore', 'pipe', 'pipe'] });
+      const child = spawn(this.shim, args, { cwd: '/', detached: true, env, stdio: ['ignore', 'pipe', 'pipe'] });
       let answer = '';
       let complaint = '';
       const timer = setTimeout(() => {
@@ -47,7 +55,7 @@ export class SpawnShimLauncher extends ShimLauncher {
         child.stdout.destroy();
         child.stderr.destroy();
         try {
-          resolve(parseAnswer(answer, complaint));
+          resolve(parse(answer, complaint));
         } catch (error) {
           reject(error);
         }
@@ -76,6 +84,17 @@ export function shimArguments(launch: ShimLaunch): string[] {
 
 /** Reads the shim's line; `complaint` is what it wrote to stderr, for a shim that broke off without an answer. */
 export function parseAnswer(answer: string, complaint: string): ShimStarted {
+  const value = readAnswer(answer, complaint);
+  if (!Number.isSafeInteger(value.pid) || typeof value.startedAt !== 'string') throw new ShimLaunchError('the shim gave no usable answer');
+  return { pid: value.pid as number, startedAt: value.startedAt };
+}
+
+/** The same of a shim that was to park a container. */
+export function parseParked(answer: string, complaint: string): void {
+  if (!Number.isSafeInteger(readAnswer(answer, complaint).parked)) throw new ShimLaunchError('the shim gave no usable answer');
+}
+
+function readAnswer(answer: string, complaint: string): Record<string, unknown> {
   let value: Record<string, unknown>;
   try {
     value = JSON.parse(answer.split('\n', 1)[0] ?? '') as Record<string, unknown>;
@@ -84,6 +103,5 @@ export function parseAnswer(answer: string, complaint: string): ShimStarted {
   }
   if (typeof value !== 'object' || value === null) throw new ShimLaunchError('the shim gave no usable answer');
   if (typeof value.error === 'string') throw new ShimLaunchError(value.error);
-  if (!Number.isSafeInteger(value.pid) || typeof value.startedAt !== 'string') throw new ShimLaunchError('the shim gave no usable answer');
-  return { pid: value.pid as number, startedAt: value.startedAt };
+  return value;
 }

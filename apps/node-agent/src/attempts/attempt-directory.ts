@@ -1,5 +1,5 @@
 import { chmod, chown, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { ShimDirectory } from '@berth/runtime';
 import { assignment as assignmentSchema } from '@berth/wire';
 import { z } from 'zod';
@@ -10,7 +10,7 @@ import type { Outcome } from './steps.js';
 /*
  * What the node keeps of one attempt:
  *
- *   assignment.json   the assignment without its credential, and the slot of ids; written first
+ *   assignment.json   the assignment without its credential, the slot of ids, and the sandbox of the pool that it has; written first
  *   bundle/           config.json and the files that are mounted over the container's /etc
  *   start.json        the same and the boot in which a start was tried; on disk before the shim is
  *   started.json      when the container started
@@ -20,7 +20,11 @@ import type { Outcome } from './steps.js';
  * What a power cut may take is what a reboot makes worthless: before the start nothing has happened that cannot happen again, and no container
  * outlives the boot. So only start.json and outcome.json wait for the disk; the rest has to survive the agent alone.
  */
-const recordSchema = z.object({ assignment: assignmentSchema.omit({ pullAuthorization: true }), slot: z.int().min(0) });
+const recordSchema = z.object({
+  assignment: assignmentSchema.omit({ pullAuthorization: true }),
+  slot: z.int().min(0),
+  sandbox: z.string().optional(),
+});
 const startSchema = recordSchema.extend({ bootId: z.string() });
 const startedSchema = z.object({ startedAt: z.string() });
 
@@ -28,28 +32,49 @@ export interface AttemptRecord {
   readonly assignment: RecordedAssignment;
   /** The slot of ids (`idRangeOfSlot`) that the attempt holds. */
   readonly slot: number;
+  /** A sandbox of the pool, whose folder beside this one then has bundle/ and shim/. */
+  readonly sandbox?: string | undefined;
 }
 
 /** The files of one attempt. Only root may look inside; the container's root may pass through to what is mounted, for runtimes that mount as it does. */
 export class AttemptDirectory {
   readonly path: string;
-  readonly bundle: string;
-  readonly shim: ShimDirectory;
+  #sandbox: string;
 
-  constructor(containersDir: string, key: AttemptKey) {
+  constructor(
+    private readonly containersDir: string,
+    key: AttemptKey,
+  ) {
     this.path = join(containersDir, key);
-    this.bundle = join(this.path, 'bundle');
-    this.shim = new ShimDirectory(join(this.path, 'shim'));
+    this.#sandbox = key;
+  }
+
+  /** Names the attempt's container, its cgroup and the holder of its slot, and the folder of bundle/ and shim/: the attempt's own, or one of the pool's. */
+  get sandbox(): string {
+    return this.#sandbox;
+  }
+
+  get bundle(): string {
+    return join(this.containersDir, this.#sandbox, 'bundle');
+  }
+
+  get shim(): ShimDirectory {
+    return new ShimDirectory(join(this.containersDir, this.#sandbox, 'shim'));
+  }
+
+  /** Makes a sandbox of the pool this attempt's, for good. */
+  occupy(sandbox: string): void {
+    this.#sandbox = sandbox;
   }
 
   /** Creates the directory, empty; one that is there already stays as it is. */
   async create(): Promise<void> {
-    await mkdir(this.bundle, { recursive: true, mode: 0o700 });
+    for (const path of [this.path, this.bundle]) await mkdir(path, { recursive: true, mode: 0o700 });
   }
 
   /** Lets a group pass through to the bundle's files. */
   async openTo(gid: number): Promise<void> {
-    for (const path of [this.path, this.bundle]) {
+    for (const path of [dirname(this.bundle), this.bundle]) {
       await chown(path, 0, gid);
       await chmod(path, 0o710);
     }
@@ -106,6 +131,7 @@ export class AttemptDirectory {
   /** Deletes everything; the records go first, so that a crash half-way leaves what recovery removes. */
   async remove(): Promise<void> {
     for (const name of ['start.json', 'assignment.json']) await rm(join(this.path, name), { force: true });
+    await rm(dirname(this.bundle), { recursive: true, force: true });
     await rm(this.path, { recursive: true, force: true });
   }
 

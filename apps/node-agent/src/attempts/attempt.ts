@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PulledImage } from '@berth/image';
+import type { ParkedShim } from '@berth/runtime';
 import type { Lease } from '@berth/wire';
 import type { Logger } from 'pino';
 import type { AttemptDirectory } from './attempt-directory.js';
@@ -50,6 +51,8 @@ export class Attempt {
   pullAuthorization: string | null | undefined;
   /** The slot of ids that it holds, from `recordAssignment`. */
   slot: number | undefined;
+  /** The sandbox of the pool that waits for it, from `recordAssignment` to the start. */
+  parked: ParkedShim | undefined;
   /** From `pullImage`. */
   image: PulledImage | undefined;
   /** The mounted root filesystem, from `prepareSnapshot`. */

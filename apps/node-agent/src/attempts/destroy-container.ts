@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { removeCgroup } from '../host/cgroups.js';
 import type { Attempt } from './attempt.js';
-import { attemptKey, type RecordedAssignment } from './attempt-key.js';
+import type { RecordedAssignment } from './attempt-key.js';
 import type { NodeServices } from './node-services.js';
 
 const firstPollMs = 2;
@@ -13,6 +13,7 @@ const lastPollMs = 100;
  * delete whatever it still knows. No error when there was nothing.
  */
 export async function destroyContainer(node: NodeServices, attempt: Attempt, patienceMs: number): Promise<void> {
+  attempt.parked?.release();
   const deadline = Date.now() + patienceMs;
   for (let pollMs = firstPollMs; await attempt.directory.shim.isShimAlive(); pollMs = Math.min(pollMs * 2, lastPollMs)) {
     if (Date.now() > deadline) {
@@ -22,13 +23,11 @@ export async function destroyContainer(node: NodeServices, attempt: Attempt, pat
     }
     await sleep(pollMs);
   }
-  await deleteByForce(node, attempt.assignment);
+  await deleteByForce(node, attempt.assignment, attempt.directory.sandbox);
 }
 
-/** Kills and removes a container, by its runtime where this node still has it. No error when there was none. */
-export async function deleteByForce(node: NodeServices, assignment: RecordedAssignment): Promise<void> {
-  const { runtimeClass } = assignment.spec;
-  const key = attemptKey(assignment);
+/** Kills and removes a container, named by its sandbox, by its runtime where this node still has it. No error when there was none. */
+export async function deleteByForce(node: NodeServices, { spec: { runtimeClass } }: RecordedAssignment, key: string): Promise<void> {
   const containers = node.runtimes.get(runtimeClass)?.containers;
   if ((await containers?.list())?.includes(key)) await containers?.delete(key, { force: true });
   // Berth's own runtime removes its cgroup or fails; of the others some leave it where a start went wrong.

@@ -33,7 +33,8 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
       if (!(await askToStop(attempt, step.graceMs))) {
         attempt.log.error('the shim does not answer: its container is killed');
         const runtime = node.runtimes.get(attempt.assignment.spec.runtimeClass);
-        await (runtime?.containers.kill(attempt.key, SIGKILL, { all: true }) ?? deleteByForce(node, attempt.assignment));
+        await (runtime?.containers.kill(attempt.directory.sandbox, SIGKILL, { all: true }) ??
+          deleteByForce(node, attempt.assignment, attempt.directory.sandbox));
       }
       return { stopGraceMs: step.graceMs };
     },
@@ -42,7 +43,7 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
       const exit = await waitForExit(attempt, signal);
       if (exit !== null) return { container: 'exited', exit };
       // Nobody holds the container any more: it must not run on while another attempt may start.
-      await deleteByForce(node, attempt.assignment);
+      await deleteByForce(node, attempt.assignment, attempt.directory.sandbox);
       return { container: 'exited', verdict: lostContainer };
     },
 
@@ -85,7 +86,7 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
       await attempt.directory.remove();
       // The kernel takes a container's link down some time after it; the slot's next holder must not find it.
       if (attempt.slot !== undefined && attempt.assignment.spec.network === 'egress') await node.egress?.removeLinkOf(attempt.slot);
-      if (attempt.slot !== undefined) await node.slots.release(attempt.slot, attempt.key);
+      if (attempt.slot !== undefined) await node.slots.release(attempt.slot, attempt.directory.sandbox);
       return { removed: true };
     },
   };

@@ -8,6 +8,7 @@ import type { ContainerNetwork } from '../network/egress.js';
 import { runtimeOf } from '../runtimes/runtime-of.js';
 import { writeBundle } from '../sandbox/write-bundle.js';
 import type { Attempt, StepExecutors } from './attempt.js';
+import type { AttemptRecord } from './attempt-directory.js';
 import { AttemptFailure } from './attempt-failure.js';
 import { destroyContainer } from './destroy-container.js';
 import type { NodeServices } from './node-services.js';
@@ -36,9 +37,10 @@ export type StartKinds =
 export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKinds> {
   return {
     async recordAssignment(_, attempt) {
+      if (attempt.slot === undefined) takeSandbox(node, attempt);
       const [slot] = await Promise.all([attempt.slot ?? node.slots.claim(attempt.key), attempt.directory.create()]);
       attempt.slot = slot;
-      await attempt.directory.writeRecord({ assignment: attempt.assignment, slot });
+      await attempt.directory.writeRecord(recordOf(attempt));
       return { recorded: true };
     },
 
@@ -93,7 +95,7 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
         image: present(attempt.image).config,
         rootfs: present(attempt.rootfs),
         ids,
-        cgroupsPath: `${node.paths.cgroupParent}/${attempt.key}`,
+        cgroupsPath: cgroupsPathOf(node, attempt),
         directory: attempt.directory.bundle,
         initProgram: node.paths.initProgram,
         seccomp: node.seccomp,
@@ -112,7 +114,7 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
       // No two attempts of a run at a time, not even on this node while the older one is being killed.
       while (attempt.predecessors.some(({ facts }) => facts.container !== 'deleted')) await sleep(predecessorPollMs, undefined, { signal });
       signal.throwIfAborted();
-      await attempt.directory.writeStart({ assignment: attempt.assignment, slot: present(attempt.slot) }, node.bootId);
+      await attempt.directory.writeStart(recordOf(attempt), node.bootId);
       const started = await launch(node, attempt, leased);
       attempt.startedAt = started.startedAt;
       // Only a later agent's report misses it: a container that runs must not count as failed for want of disk.
@@ -131,23 +133,48 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
   };
 }
 
+/** A sandbox that was made ahead, where one waits that is as this run wants it. */
+function takeSandbox(node: NodeServices, attempt: Attempt): void {
+  const { runtimeClass, network } = attempt.assignment.spec;
+  const found = runtimeClass === 'berth' ? node.pool.take(network) : null;
+  if (found === null) return;
+  attempt.parked = found.shim;
+  attempt.slot = found.slot;
+  attempt.directory.occupy(found.name);
+}
+
+function recordOf({ assignment, slot, key, directory }: Attempt): AttemptRecord {
+  return { assignment, slot: present(slot), ...(directory.sandbox === key ? {} : { sandbox: directory.sandbox }) };
+}
+
+function cgroupsPathOf(node: NodeServices, attempt: Attempt): string {
+  return `${node.paths.cgroupParent}/${attempt.directory.sandbox}`;
+}
+
 async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Promise<{ readonly startedAt: string }> {
   const { spec } = attempt.assignment;
   const runtime = runtimeOf(node, spec);
-  await attempt.directory.createShim();
+  const { parked } = attempt;
+  const limits = {
+    timeoutMs: spec.timeoutMs,
+    stopGraceMs: spec.stopGraceMs,
+    stopSignal: present(attempt.stopSignal),
+    logMaxBytes: Math.min(node.logMaxBytes, spec.resources.logBytes ?? node.logMaxBytes),
+  };
   try {
+    if (parked?.isThere) return await parked.claim({ ...limits, leased });
+    // One that has gone meanwhile has run nothing; its name and its slot serve a start like any other.
+    if (parked !== undefined) await destroyContainer(node, attempt, failedShimMs);
+    await attempt.directory.createShim();
     return await node.launcher.launch({
-      id: attempt.key,
+      id: attempt.directory.sandbox,
       runtime: runtime.program,
       runtimeRoot: runtime.root,
       runtimeArguments: runtime.globalArguments,
       bundle: attempt.directory.bundle,
       directory: attempt.directory.shim.path,
-      cgroupsPath: `${node.paths.cgroupParent}/${attempt.key}`,
-      timeoutMs: spec.timeoutMs,
-      stopGraceMs: spec.stopGraceMs,
-      stopSignal: present(attempt.stopSignal),
-      logMaxBytes: Math.min(node.logMaxBytes, attempt.assignment.spec.resources.logBytes ?? node.logMaxBytes),
+      cgroupsPath: cgroupsPathOf(node, attempt),
+      ...limits,
       leaseFile: leased ? node.stopPage.path : null,
     });
   } catch (error) {

@@ -10,6 +10,7 @@ import type { Egress } from '../network/egress.js';
 import type { ReportSpool } from '../reports/report-spool.js';
 import type { NodeRuntimes } from '../runtimes/node-runtimes.js';
 import type { IdSlots } from '../sandbox/id-slots.js';
+import type { SandboxPool } from '../sandbox/sandbox-pool.js';
 
 /** Where things stand on this node. */
 export interface NodePaths {
@@ -38,6 +39,8 @@ export interface NodeServices {
   readonly diskLimit: DiskLimitMethod | null;
   readonly launcher: ShimLauncher;
   readonly runtimes: NodeRuntimes;
+  /** Sandboxes that wait for a run. */
+  readonly pool: SandboxPool;
   readonly stopPage: StopPage;
   /** Null where the operator does not want it. */
   readonly egress: Egress | null;

@@ -33,13 +33,14 @@ export async function findAttempts(node: NodeServices, executors: StepExecutors,
       return null;
     });
     if (record === null || attemptKey(record.assignment) !== key) continue;
+    if (record.sandbox !== undefined) directory.occupy(record.sandbox);
     const facts = await factsOf(directory, node).catch(async (error: unknown) => {
       log.error({ err: error, path: directory.path }, 'what an attempt has left is not readable: its container is given up');
       return giveUp(directory, node, record.assignment);
     });
     const attempt = new Attempt(record.assignment, directory, executors, log, facts);
     // After a reboot another may have them; one that begins anew then claims others.
-    if (await node.slots.reclaim(record.slot, key)) attempt.slot = record.slot;
+    if (await node.slots.reclaim(record.slot, directory.sandbox)) attempt.slot = record.slot;
     attempt.startedAt = (await directory.startedAt()) ?? undefined;
     log.info({ runId: attempt.lease.runId, epoch: attempt.lease.epoch, container: attempt.facts.container }, 'an attempt was found');
     found.push(attempt);
@@ -66,7 +67,7 @@ async function factsOf(directory: AttemptDirectory, node: NodeServices): Promise
 /** Kills a container whose end nobody could learn of, before another attempt can start. */
 async function giveUp(directory: AttemptDirectory, node: NodeServices, assignment: RecordedAssignment): Promise<Partial<AttemptFacts>> {
   for (const pid of (await findShims(node.paths.containers)).get(directory.shim.path) ?? []) killProcess(pid);
-  await deleteByForce(node, assignment);
+  await deleteByForce(node, assignment, directory.sandbox);
   await directory.shim.forgetShim();
   return { recorded: true, container: 'exited', verdict: lostContainer };
 }

@@ -96,6 +96,8 @@ export class TestNode {
       BERTH_NATIVE_DIR: nativeDirectory(),
       BERTH_NODE_NAME: 'test',
       BERTH_RUNTIME_CLASSES: 'none',
+      // Most tests look at the machine and expect there what they have asked for alone.
+      BERTH_POOL_SANDBOXES: '0',
       ...env,
     });
     await eventually(() => this.server.connected, 'the agent connects');
@@ -149,8 +151,9 @@ export class TestNode {
     await eventually(async () => (await this.containers()).length === 0, 'the agent has cleaned up');
   }
 
+  /** The attempts that have a directory. */
   async containers(): Promise<readonly string[]> {
-    return readdir(join(this.directory, 'agent/containers'));
+    return (await readdir(join(this.directory, 'agent/containers'))).filter((name) => !name.startsWith('pool-'));
   }
 
   /** What is on the machine of this node's. */

@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findShims } from './recovery/find-shims.js';
+import { eventually, missingForContainers, TestNode } from './testing/test-node.js';
+
+const missing = missingForContainers();
+const withPool = { BERTH_POOL_SANDBOXES: '2' };
+
+/** All that a program sees of its container and that another start of the same run must show again. */
+const selfReport = [
+  'id; hostname; pwd; env | sort; umask; ulimit -a; cat /etc/hosts /etc/hostname /etc/resolv.conf',
+  'grep -E "^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp|Umask|Sig[A-Z]|Shd|Threads)" /proc/self/status',
+  'cut -d: -f2- /proc/self/cgroup; cat /proc/self/oom_score_adj; cat /proc/self/gid_map | tr -s " " | cut -d" " -f2,4',
+  'cut -d" " -f5-6 /proc/self/mountinfo | sort; cat /proc/net/dev | cut -d: -f1; ls /proc/self/fd /dev; ls -ln / | tr -s " " | cut -d" " -f1,3,4',
+  'for f in memory/memory.limit_in_bytes pids/pids.max cpu/cpu.shares cpu/cpu.cfs_quota_us devices/devices.list; do cat /sys/fs/cgroup/$f 2>/dev/null; done',
+  'for f in memory.max pids.max cpu.max cpu.weight; do cat /sys/fs/cgroup/$f 2>/dev/null; done',
+].join('; ');
+
+describe.skipIf(missing !== null)(`an agent and its pool of sandboxes${missing === null ? '' : ` (${missing})`}`, () => {
+  let node: TestNode;
+  beforeAll(async () => {
+    node = await TestNode.start();
+  });
+  afterAll(async () => {
+    expect(await node.close()).toEqual([]);
+  });
+
+  const metric = async (name: string): Promise<number> => {
+    const text = (await (await node.agent?.fetch('/metrics'))?.text()) ?? '';
+    return Number(
+      text
+        .split('\n')
+        .find((line) => line.startsWith(`${name} `))
+        ?.split(' ')[1] ?? 0,
+    );
+  };
+  const isFull = () => eventually(async () => (await metric('berth_agent_pool_sandboxes')) === 2, 'two sandboxes wait');
+  const hits = () => metric('berth_agent_pool_taken_total{result="hit"}');
+  const leftovers = async () => (await node.agent?.fetch('/leftovers'))?.json();
+  const shims = () => findShims(`${node.directory}/agent/containers`);
+
+  it('gives a run in one of them exactly what a cold start gives', async () => {
+    const spec = {
+      command: ['/bin/sh', '-c', selfReport],
+      env: { NAME: 'value', OTHER: 'with "quotes"' },
+      hostname: 'chosen',
+      workingDir: '/tmp',
+      user: '1234:567',
+      labels: { team: 'x' },
+    };
+    await node.startAgent();
+    const cold = await node.run(spec);
+    await node.idle();
+    await node.agent?.end('SIGTERM');
+    await node.startAgent(withPool);
+    await isFull();
+    const pooled = await node.run(spec);
+    expect(await hits()).toBe(1);
+    expect(pooled.output).toBe(cold.output);
+    expect(pooled.output).toContain('uid=1234');
+    expect(pooled.exit).toMatchObject({ exitCode: cold.exit?.exitCode, stoppedBy: null });
+  });
+
+  it('uses none twice, and leaves nothing of forty runs', async () => {
+    await isFull();
+    const before = await hits();
+    const runs = Array.from({ length: 40 }, (_, index) => ({
+      ...node.assignment({
+        command: [
+          '/bin/sh',
+          '-c',
+          'ls /tmp /dev/shm; echo mine > /tmp/left; echo mine > /dev/shm/left; hostname left; cat /proc/self/uid_map',
+        ],
+      }),
+      tenant: `tenant-${index % 2}`,
+    }));
+    for (const run of runs) {
+      node.server.assign(run);
+      // Some find one that waits, some come too soon.
+      await new Promise((resolve) => setTimeout(resolve, 40));
+    }
+    for (const run of runs) {
+      const { output, exit } = await node.ended(run);
+      expect(exit?.exitCode).toBe(0);
+      expect(output).not.toContain('left\n');
+    }
+    expect(await hits()).toBeGreaterThan(before);
+    await node.idle();
+    await isFull();
+    expect(await leftovers()).toEqual([]);
+    expect((await shims()).size).toBe(2);
+  });
+
+  it('says why a program cannot run, and stops what runs, as ever', async () => {
+    await isFull();
+    expect((await node.run({ command: ['/missing'] })).end).toMatchObject({ kind: 'failed', failure: { blame: 'user' } });
+    await isFull();
+    const endless = node.assignment({ command: ['/bin/sleep', '60'] });
+    node.server.assign(endless);
+    await node.running(endless);
+    node.server.stop(endless, 'canceled', 0);
+    expect((await node.ended(endless)).exit).toMatchObject({ signal: 9, stoppedBy: 'request' });
+    await isFull();
+    expect((await node.run({ command: ['/bin/sleep', '60'], timeoutMs: 300, stopGraceMs: 0 })).exit).toMatchObject({
+      stoppedBy: 'timeout',
+    });
+  });
+
+  it('makes others for those that die', async () => {
+    await isFull();
+    const old = await shims();
+    for (const pids of old.values()) for (const pid of pids) process.kill(pid, 'SIGKILL');
+    await eventually(async () => [...(await shims()).keys()].every((directory) => !old.has(directory)), 'they are gone');
+    await isFull();
+    expect((await node.run('echo fine')).output).toBe('fine\n');
+    await eventually(async () => ((await leftovers()) as unknown[]).length === 0, 'nothing of them is left');
+  });
+
+  it('has none that outlives it, while what was started in one does', async () => {
+    await isFull();
+    const running = node.assignment({ command: ['/bin/sh', '-c', 'echo up; sleep 3; exit 9'] });
+    node.server.assign(running);
+    await node.outputs(running, 'up');
+    await isFull();
+    await node.agent?.end('SIGKILL');
+    await eventually(async () => (await shims()).size === 1, 'only the shim of the run lives');
+    await node.startAgent(withPool);
+    expect((await node.ended(running)).exit?.exitCode).toBe(9);
+    await node.idle();
+    await isFull();
+    expect(await leftovers()).toEqual([]);
+  });
+});
