@@ -12,6 +12,7 @@ export class SandboxRig {
   readonly #rootfs: string;
   readonly #seccomp: OciSeccomp;
   #made = 0;
+  #config = '';
 
   constructor(
     private readonly directory: string,
@@ -27,8 +28,8 @@ export class SandboxRig {
     }
   }
 
-  /** A container that was not there before, and what to tell a shim of it. `args` go to its program. */
-  make(args: readonly string[]): ShimLaunch {
+  /** A container that was not there before, and what to tell a shim of it. `args` go to its program. Parked bare, it is told of limits and mounts by `complete`. */
+  make(args: readonly string[], park?: 'root' | 'bare'): ShimLaunch {
     const id = `bench-${process.pid}-${this.#made++}`;
     const bundle = join(this.directory, id);
     mkdirSync(join(bundle, 'shim'), { recursive: true, mode: 0o711 });
@@ -59,7 +60,9 @@ export class SandboxRig {
       maxOpenFiles: 1024,
       swapAccounting: false,
     });
-    writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));
+    this.#config = JSON.stringify(config);
+    const template = park === 'bare' ? { ...config, mounts: [], linux: { ...config.linux, resources: {} } } : config;
+    writeFileSync(join(bundle, 'config.json'), JSON.stringify(template));
     return {
       id,
       runtime: join(this.native, 'berth-runtime'),
@@ -74,6 +77,11 @@ export class SandboxRig {
       logMaxBytes: MiB,
       leaseFile: null,
     };
+  }
+
+  /** Writes the whole config of the container that was made last. */
+  complete(launch: ShimLaunch): void {
+    writeFileSync(join(launch.bundle, 'config.json'), this.#config);
   }
 
   /** Waits until the exit record can be read; returns when that was, in milliseconds of `performance`. Then waits for the rest of it to go. */

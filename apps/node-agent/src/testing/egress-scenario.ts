@@ -66,6 +66,8 @@ async function scenario(node: TestNode): Promise<object> {
   const secret = createServer((socket) => socket.on('error', () => {}).end('host\n')).listen(7777, '::');
   await chmod(node.directory, 0o711);
   await node.startAgent({
+    // Some start in a sandbox that has its link already, some without.
+    BERTH_POOL_SANDBOXES: '1',
     BERTH_EGRESS: '1',
     BERTH_EGRESS_DNS: outside.resolver,
     BERTH_EGRESS_DENY: inner.denied,
