@@ -43,7 +43,8 @@ describe('pull token', () => {
       '[]',
       '{',
       '{"repositories":"a","actions":["pull"],"exp":9}',
-      '{"repositories":["a"],"actions":["push"],"exp":9}',
+      '{"repositories":["a"],"actions":["mount"],"exp":9}',
+      '{"repositories":["a"],"tenant":1,"actions":["pull"],"exp":9}',
     ]) {
       expect(verifyPullToken(forge(claims), secret, 0)).toBeNull();
     }
