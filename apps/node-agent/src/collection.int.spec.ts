@@ -33,7 +33,7 @@ describe.skipIf(missing !== null)(`an agent whose disk is above its mark${missin
     await node.outputs(long, 'up');
     await node.run({}, other);
     await eventually(async () => (await here()).join() === used, 'the other image is removed');
-    expect(await metric('berth_agent_images_collected_total')).toBe(1);
+    await eventually(async () => (await metric('berth_agent_images_collected_total')) === 1, 'the removal is counted');
     expect(await metric('berth_agent_images_collected_bytes_total')).toBeGreaterThan(0);
     expect((await node.ended(long)).output).toBe('up\nstill here\nfrom the layer\n');
     await eventually(async () => (await here()).length === 0, 'its image follows when the container has gone');

@@ -56,7 +56,7 @@ describe.skipIf(missing !== null)(`containers of an agent${missing === null ? ''
       command: [
         '/bin/sh',
         '-c',
-        '(sleep 0.2 & sleep 0.2 & sleep 0.2 & wait); i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; dd if=/dev/zero of=/dev/null bs=200M count=1; true',
+        '(sleep 0.2 & sleep 0.2 & sleep 0.2 & wait); dd if=/dev/zero of=/dev/null bs=200M count=1; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done',
       ],
       resources: { ...defaultSpec.resources, cpuMillis: 100 },
     });

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOf } from '@berth/core';
@@ -93,7 +94,7 @@ export class PartialBlobs {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     const names = await readdir(this.#dir);
     const kept = await Promise.all(names.map(async (name) => (await stat(join(this.#dir, name))).mtimeMs > Date.now() - KEPT_MS));
-    await this.#removeAll(names.filter((_name, index) => !kept[index]));
+    this.#removeAll(names.filter((_name, index) => !kept[index]));
   }
 
   /** The bytes held of a blob of `size`, none at first. Always less than all, so that going on asks the registry. */
@@ -119,10 +120,13 @@ export class PartialBlobs {
 
   /** Removes all that is not being written. */
   async clear(): Promise<void> {
-    await this.#removeAll((await readdir(this.#dir)).filter((name) => !this.#open.has(name)));
+    this.#removeAll(await readdir(this.#dir));
   }
 
-  async #removeAll(names: readonly string[]): Promise<void> {
-    for (const name of names) await rm(join(this.#dir, name), { force: true });
+  #removeAll(names: readonly string[]): void {
+    for (const name of names) {
+      // No await between the two: a download that begins meanwhile would lose its file.
+      if (!this.#open.has(name)) rmSync(join(this.#dir, name), { force: true });
+    }
   }
 }
