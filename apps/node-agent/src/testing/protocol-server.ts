@@ -80,7 +80,13 @@ export class ProtocolServer {
     this.#control?.send(JSON.stringify(message));
   }
 
+  /** The reports of an attempt, each once however often it came. */
   reportsOf(lease: Pick<Lease, 'runId' | 'epoch'>): Report[] {
+    return [...new Map(this.deliveriesOf(lease).map((report) => [report.id, report])).values()];
+  }
+
+  /** Every arrival of a report of an attempt: one comes again until it is acknowledged. */
+  deliveriesOf(lease: Pick<Lease, 'runId' | 'epoch'>): Report[] {
     return this.reports.filter((report) => keyOf(report) === keyOf(lease));
   }
 
