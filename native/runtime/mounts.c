@@ -173,8 +173,11 @@ static int attach(const struct config *c, struct prepared *p, const struct cgrou
 	struct prepared_mount *pm = &p->mounts[i];
 	struct mount_options *o = &pm->options;
 	char mode[16];
+	int r;
 	if (o->remount)
 		return remount(m, o, p->rootfs, err);
+	if (o->bind && pm->tree < 0 && (r = prepare_waiting_bind(c, m, pm, err)) < 0)
+		return r;
 	if (!o->bind && !strcmp(m->type, "tmpfs"))
 		keep_mode(p->rootfs, m, o, mode);
 	cleanup_fd int target = target_open(p->rootfs, m->destination, o->bind ? pm->is_directory : true, is_sensitive(m) ? TARGET_REFUSE : TARGET_FOLLOW, err);

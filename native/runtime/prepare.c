@@ -47,12 +47,28 @@ static int is_directory(int fd, bool *out, struct rt_error *err, const char *pat
 	return 0;
 }
 
+/* By any name. A copy of all that is below it would take the container's own mounts along, once they are there. */
+static bool is_root(const char *path)
+{
+	struct stat st, root;
+	return stat(path, &st) == 0 && stat("/", &root) == 0 && st.st_dev == root.st_dev && st.st_ino == root.st_ino;
+}
+
+/*
+ * Whether a source means the same in the container's process, which is in a mount namespace of its own, with its root file system
+ * over "/", and another self to /proc. Sharing with the host's mounts and mapped ids need the host's namespaces as well.
+ */
+static bool can_wait(const struct config *c, const struct mount_spec *m, const struct mount_options *o)
+{
+	if (ns_in_user(c) || rootless_is() || o->propagation == MS_SHARED || o->idmap || m->source[0] != '/' || !strncmp(m->source, "/proc", 5))
+		return false;
+	return !o->recursive || !is_root(m->source);
+}
+
 static int prepare_bind(const struct config *c, const struct mount_spec *m, int bundle_fd, struct idmaps *maps, struct prepared_mount *p, struct rt_error *err)
 {
 	int r;
 	const struct mount_options *o = &p->options;
-	if (!m->source || !*m->source)
-		return rt_fail(err, EINVAL, "bind mount at %s has no source", m->destination);
 	p->tree = clone_tree(bundle_fd, m->source, o->recursive, o->propagation, o->propagation_tree, !ns_in_user(c), err);
 	if (p->tree < 0)
 		return p->tree;
@@ -63,6 +79,11 @@ static int prepare_bind(const struct config *c, const struct mount_spec *m, int 
 	if ((o->set || o->clear) && sys_mount_setattr(p->tree, 0, o->set, o->clear, 0) < 0)
 		return rt_fail_errno(err, "set the options of %s", m->source);
 	return is_directory(p->tree, &p->is_directory, err, m->source);
+}
+
+int prepare_waiting_bind(const struct config *c, const struct mount_spec *m, struct prepared_mount *p, struct rt_error *err)
+{
+	return prepare_bind(c, m, AT_FDCWD, NULL, p, err);
 }
 
 static mode_t device_type(const struct device_spec *d)
@@ -186,16 +207,22 @@ int prepare_trees(struct config *c, int bundle_fd, struct prepared *p, struct rt
 		r = rt_fail(err, ENOTDIR, "root file system %s", c->rootfs);
 	for (size_t i = 0; r == 0 && i < c->mount_count; i++) {
 		p->mounts[i].tree = -1;
-		r = mount_options_parse(&c->mounts[i], &p->mounts[i].options, err);
-		if (r == 0 && p->mounts[i].options.bind && !p->mounts[i].options.remount)
-			r = prepare_bind(c, &c->mounts[i], bundle_fd, &maps, &p->mounts[i], err);
+		const struct mount_spec *m = &c->mounts[i];
+		const struct mount_options *o = &p->mounts[i].options;
+		r = mount_options_parse(m, &p->mounts[i].options, err);
+		if (r < 0 || !o->bind || o->remount)
+			continue;
+		if (!m->source || !*m->source)
+			r = rt_fail(err, EINVAL, "bind mount at %s has no source", m->destination);
+		else if (!p->binds_wait || !can_wait(c, m, o))
+			r = prepare_bind(c, m, bundle_fd, &maps, &p->mounts[i], err);
 	}
 	return r;
 }
 
 int prepare_host(struct config *c, int bundle_fd, struct prepared *p, struct rt_error *err)
 {
-	*p = (struct prepared){ .rootfs = -1 };
+	*p = (struct prepared){ .rootfs = -1, .binds_wait = true };
 	int r = prepare_trees(c, bundle_fd, p, err);
 	return r < 0 ? r : prepare_devices(c, p, err);
 }

@@ -60,6 +60,32 @@ const optionsOf = (outcome: Outcome, destination: string): string[] =>
 /** Some file systems of older kernels know no mapped ids; then the runtime has to say so. */
 const knowsNoMaps = (outcome: Outcome): boolean => outcome.stderr.includes('knows no mapped ids');
 
+it('are listed in the order of the config, bind mounts too', () => {
+  const source = hostDir();
+  const { mountinfo } = reportOf(
+    bundle.run(['report'], (config) => {
+      asHostRoot(config);
+      config.mounts = ['/a', '/b', '/c', '/d'].flatMap((destination, index) => [
+        { destination: `${destination}1`, type: 'tmpfs', source: 'tmpfs' },
+        { destination: `${destination}2`, source, options: ['rbind', 'bind'].slice(index % 2).concat(index > 1 ? ['rprivate'] : []) },
+      ]);
+      config.mounts.unshift({ destination: '/proc', type: 'proc', source: 'proc' });
+    }),
+  );
+  const listed = mountinfo.split('\n').map((line) => line.split(' ')[4] ?? '');
+  expect(listed.filter((place) => /^\/[a-d][12]$/.test(place))).toEqual(['/a1', '/a2', '/b1', '/b2', '/c1', '/c2', '/d1', '/d2']);
+});
+
+it('of all that the host’s root holds leave the container’s own out, whatever the root is called', () => {
+  const name = join(bundle.dir, 'root-by-another-name');
+  symlinkSync('/', name);
+  const { mountinfo } = reportOf(
+    bundle.run(['report'], withMount({ destination: '/m', source: name, options: ['rbind', 'rprivate', 'ro'] }, asHostRoot)),
+  );
+  expect(mountinfo).toMatch(/ \/ \/m ro/);
+  expect(mountinfo).not.toMatch(/ \/m\/m /);
+});
+
 describe('mapped ids', () => {
   const map = (containerID: number, hostID: number) => [{ containerID, hostID, size: 1 }];
 
