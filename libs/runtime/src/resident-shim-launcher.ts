@@ -4,6 +4,7 @@ import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LauncherConnection, LauncherLost } from './launcher-connection.js';
+import { isAlive } from './process-identity.js';
 import { ShimDirectory } from './shim-directory.js';
 import { type ShimLaunch, ShimLaunchError, ShimLauncher, type ShimStarted } from './shim-launcher.js';
 import { ShimSocket, ShimSocketError } from './shim-socket.js';
@@ -14,7 +15,7 @@ const restMs = 1_000;
 const readyMs = 5_000;
 const adoptPollMs = 20;
 /** A shim that was just started has written its name by then. */
-const nameMs = 1_000;
+const nameMs = 5_000;
 const launchMs = 60_000;
 
 interface Launcher {
@@ -159,11 +160,13 @@ async function adopt(launch: ShimLaunch): Promise<ShimStarted | null> {
   const directory = new ShimDirectory(launch.directory);
   const socket = new ShimSocket(directory.socketPath);
   for (let waitedMs = 0; waitedMs < launchMs; waitedMs += adoptPollMs) {
-    const alive = await directory.isShimAlive();
+    // The name is read once: one that is written while this looks is not yet known as dead.
+    const shim = await directory.shim();
+    const alive = shim !== null && (await isAlive(shim));
     // After the look at the shim: it writes its record before it ends.
     const exit = await directory.exit();
     if (exit !== null) return { pid: 0, startedAt: exit.startedAt ?? exit.finishedAt };
-    if (!alive && (waitedMs > nameMs || (await directory.shim()) !== null)) return null;
+    if (!alive && (waitedMs > nameMs || shim !== null)) return null;
     try {
       const { state, pid } = await socket.status();
       if (state === 'running') return { pid, startedAt: new Date().toISOString() };
