@@ -62,7 +62,7 @@ export class Agent {
     let pool: SandboxPool | undefined;
     const { node, images, store } = await openNode(config, credential, log, {
       containers: () => countContainers(table),
-      pooled: () => pool?.size ?? 0,
+      pooled: () => pool?.sizes ?? { bare: 0, root: 0 },
       linked: () => control?.state === 'up',
       pulled: () => collector?.lookSoon(),
     });
@@ -148,6 +148,7 @@ function collectorOf(config: AgentConfig, node: NodeServices, store: ContentStor
     directory: config.directory,
     ...config.images,
     inUse: () => table.attempts.map(({ assignment }) => assignment.image.digest),
+    beforeCollecting: () => node.pool.dropRoots(),
     onCollected: ({ images, bytes }) => {
       node.metrics.collectedImages.inc(images.length);
       node.metrics.collectedBytes.inc(bytes);

@@ -20,7 +20,7 @@ describe.skipIf(missing !== null)(`an agent whose disk is above its mark${missin
   };
   const metric = async (name: string): Promise<number> => {
     const text = (await (await node.agent?.fetch('/metrics'))?.text()) ?? '';
-    return Number(new RegExp(`^${name} ([0-9.e+]+)$`, 'm').exec(text)?.[1]);
+    return Number(new RegExp(`^${name.replace(/[{}]/g, '\\$&')} ([0-9.e+]+)$`, 'm').exec(text)?.[1]);
   };
 
   it('removes the images that no attempt has, and never the one of a running container', async () => {
@@ -59,5 +59,20 @@ describe.skipIf(missing !== null)(`an agent whose disk is above its mark${missin
     );
     const ended = await Promise.all([...images, ...images].map((image) => node.run({}, image)));
     expect(ended.map(({ output }) => output)).toEqual(['1\n', '2\n', '3\n', '1\n', '2\n', '3\n']);
+  });
+
+  it('removes an image although sandboxes wait with its root', async () => {
+    await node.agent?.end('SIGTERM');
+    await node.startAgent({
+      BERTH_POOL_SANDBOXES: '1',
+      BERTH_POOL_ROOTS: '2',
+      BERTH_IMAGES_MAX_BYTES: '1',
+      BERTH_IMAGES_CHECK_MS: '3000',
+    });
+    const image = await node.addImage({ Cmd: ['/bin/true'] }, [{ type: 'file', path: '/waits', content: 'for a run' }]);
+    await node.run({}, image);
+    await eventually(async () => (await metric('berth_agent_pool_sandboxes{kind="root"}')) > 0, 'some wait with their root');
+    await eventually(async () => (await here()).length === 0, 'the image is removed');
+    expect(await metric('berth_agent_pool_sandboxes{kind="root"}')).toBe(0);
   });
 });

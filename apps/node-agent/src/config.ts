@@ -35,6 +35,9 @@ export interface AgentConfig {
   readonly runtimes: ReadonlyMap<RuntimeClass, string>;
   /** So many sandboxes wait for a run, of each kind of network; 0: none. */
   readonly poolSandboxes: number;
+  /** Sandboxes at most that wait with the root of an image that its tenant ran lately, and after how long without such a run there are none for it. */
+  readonly poolRoots: number;
+  readonly poolRootIdleMs: number;
   /** 0 picks a free one. */
   readonly metricsPort: number;
   /** Whether a clean stop takes the containers along. */
@@ -99,6 +102,8 @@ const schema = z.object({
   BERTH_EGRESS_DENY: list(network),
   BERTH_RUNTIME_CLASSES: z.string().min(1).optional(),
   BERTH_POOL_SANDBOXES: z.coerce.number().int().min(0).max(256).default(4),
+  BERTH_POOL_ROOTS: z.coerce.number().int().min(0).max(256).default(4),
+  BERTH_POOL_ROOT_IDLE_MS: z.coerce.number().int().min(100).max(86_400_000).default(300_000),
   BERTH_LOG_LEVEL: z.string().default('info'),
 });
 
@@ -136,6 +141,9 @@ export function readConfig(env: NodeJS.ProcessEnv): AgentConfig {
           },
     runtimes: furtherRuntimes(set.BERTH_RUNTIME_CLASSES, env.PATH ?? ''),
     poolSandboxes: set.BERTH_POOL_SANDBOXES,
+    // Whoever wants no sandboxes made ahead means these too.
+    poolRoots: set.BERTH_POOL_SANDBOXES === 0 ? 0 : set.BERTH_POOL_ROOTS,
+    poolRootIdleMs: set.BERTH_POOL_ROOT_IDLE_MS,
     metricsPort: set.BERTH_AGENT_METRICS_PORT,
     stopContainers: set.BERTH_AGENT_STOP_CONTAINERS === '1',
     logMaxBytes: set.BERTH_AGENT_LOG_MAX_BYTES,

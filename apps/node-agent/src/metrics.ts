@@ -1,6 +1,6 @@
 import { type DiskLimitMethod, diskLimitMethods } from '@berth/image';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { PoolMetrics } from './sandbox/pool-metrics.js';
+import { PoolMetrics, type SandboxKind } from './sandbox/pool-metrics.js';
 
 const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
@@ -11,7 +11,7 @@ export interface MetricSources {
   spooledReports(): number;
   links(): Readonly<Record<'control' | 'logs', boolean>>;
   /** Bytes on disk: once for each layer, and summed over the images that share them. */
-  poolSandboxes(): number;
+  poolSandboxes(): Readonly<Record<SandboxKind, number>>;
   disk(): { readonly layerBytes: number; readonly imageBytes: number };
   /** The filesystem that holds them. */
   space(): Promise<{ readonly capacityBytes: number; readonly availableBytes: number }>;

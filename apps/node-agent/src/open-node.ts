@@ -35,7 +35,7 @@ export async function openNode(
   { nodeId, credential }: NodeCredential,
   log: Logger,
   sources: Pick<MetricSources, 'containers'> & {
-    readonly pooled: () => number;
+    readonly pooled: MetricSources['poolSandboxes'];
     readonly linked: () => boolean;
     readonly pulled: () => void;
   },
@@ -92,10 +92,14 @@ export async function openNode(
       ? null
       : await Egress.open(join(config.nativeDir, 'berth-net'), `b${name}`, await withControlPlane(config.egress, config.url));
   const stopPage = await StopPage.open(config.directory, boot);
+  // A runtime that another program stands in for parks nothing.
+  const parks = basename(config.runtimeProgram) === 'berth-runtime';
   const pool = new SandboxPool({
-    // A runtime that another program stands in for parks nothing.
-    size: basename(config.runtimeProgram) === 'berth-runtime' ? config.poolSandboxes : 0,
+    size: parks ? config.poolSandboxes : 0,
+    roots: parks ? config.poolRoots : 0,
+    rootIdleMs: config.poolRootIdleMs,
     ...paths,
+    snapshotter,
     slots,
     launcher,
     runtime: runtimes.default,
@@ -103,8 +107,8 @@ export async function openNode(
     host,
     egress,
     leaseFile: stopPage.path,
-    onTaken: (result) => metrics.pool.taken.inc({ result }),
-    onMade: (seconds) => metrics.pool.makeSeconds.observe(seconds),
+    onTaken: (kind, result) => metrics.pool.taken.inc({ kind, result }),
+    onMade: (kind, seconds) => metrics.pool.makeSeconds.observe({ kind }, seconds),
     log,
   });
   const node: NodeServices = {

@@ -1,9 +1,11 @@
+import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findShims } from './recovery/find-shims.js';
 import { eventually, missingForContainers, TestNode } from './testing/test-node.js';
 
 const missing = missingForContainers();
-const withPool = { BERTH_POOL_SANDBOXES: '2' };
+const withPool = { BERTH_POOL_SANDBOXES: '2', BERTH_POOL_ROOTS: '0' };
+const withRoots = { BERTH_POOL_SANDBOXES: '1', BERTH_POOL_ROOTS: '2' };
 
 /** All that a program sees of its container and that another start of the same run must show again. */
 const selfReport = [
@@ -33,8 +35,10 @@ describe.skipIf(missing !== null)(`an agent and its pool of sandboxes${missing =
         ?.split(' ')[1] ?? 0,
     );
   };
-  const isFull = () => eventually(async () => (await metric('berth_agent_pool_sandboxes')) === 2, 'two sandboxes wait');
-  const hits = () => metric('berth_agent_pool_taken_total{result="hit"}');
+  const isFull = () => eventually(async () => (await metric('berth_agent_pool_sandboxes{kind="bare"}')) === 2, 'two sandboxes wait');
+  const roots = (count: number) =>
+    eventually(async () => (await metric('berth_agent_pool_sandboxes{kind="root"}')) === count, `${count} wait with their root`);
+  const hits = (kind: 'bare' | 'root' = 'bare') => metric(`berth_agent_pool_taken_total{kind="${kind}",result="hit"}`);
   const leftovers = async () => (await node.agent?.fetch('/leftovers'))?.json();
   const shims = () => findShims(`${node.directory}/agent/containers`);
 
@@ -58,6 +62,17 @@ describe.skipIf(missing !== null)(`an agent and its pool of sandboxes${missing =
     expect(pooled.output).toBe(cold.output);
     expect(pooled.output).toContain('uid=1234');
     expect(pooled.exit).toMatchObject({ exitCode: cold.exit?.exitCode, stoppedBy: null });
+    await node.agent?.end('SIGTERM');
+    await node.startAgent(withRoots);
+    // Limits, environment, user, name and program come with each run; the first one teaches the pool the root.
+    await node.run({ workingDir: '/tmp', command: ['/bin/true'], env: { OTHER_RUN: '1' }, hostname: 'before', user: '7' });
+    await roots(2);
+    const parked = await node.run(spec);
+    expect(await hits('root')).toBe(1);
+    expect(parked.output).toBe(cold.output);
+    expect(parked.exit).toMatchObject({ exitCode: cold.exit?.exitCode, stoppedBy: null });
+    await node.agent?.end('SIGTERM');
+    await node.startAgent(withPool);
   });
 
   it('uses none twice, and leaves nothing of forty runs', async () => {
@@ -128,5 +143,68 @@ describe.skipIf(missing !== null)(`an agent and its pool of sandboxes${missing =
     await node.idle();
     await isFull();
     expect(await leftovers()).toEqual([]);
+  });
+
+  describe('that wait with their root', () => {
+    const of = (tenant: string, spec: Parameters<TestNode['assignment']>[0]) => ({ ...node.assignment(spec), tenant });
+    const run = async (tenant: string, script: string) => {
+      const assignment = of(tenant, { command: ['/bin/sh', '-c', script] });
+      node.server.assign(assignment);
+      return node.ended(assignment);
+    };
+    const rootNames = async () => (await readdir(`${node.directory}/agent/snapshots`)).filter((name) => name.startsWith('pool-')).sort();
+
+    it('are of one tenant, and are used by one run', async () => {
+      await node.agent?.end('SIGTERM');
+      await node.startAgent(withRoots);
+      await run('one', 'true');
+      await roots(2);
+      const before = await rootNames();
+      expect(before).toHaveLength(2);
+      expect((await run('two', 'ls /tmp /dev/shm')).output).not.toContain('left\n');
+      expect(await hits('root')).toBe(0);
+      await roots(2);
+      const traces = 'echo mine > /tmp/left; echo mine > /dev/shm/left; echo 6.6.6.6 other >> /etc/hosts; hostname left';
+      for (let index = 0; index < 4; index++) {
+        const { output } = await run('one', `ls /tmp /dev/shm; cat /etc/hosts; ${traces}`);
+        expect(output).not.toMatch(/left|6\.6\.6\.6/);
+        await roots(2);
+      }
+      expect(await hits('root')).toBeGreaterThan(0);
+      await node.idle();
+      await roots(2);
+      expect(await leftovers()).toEqual([]);
+      expect(await rootNames()).toHaveLength(2);
+    });
+
+    it('say why a program cannot run, and leave nothing of a run that could not be pulled', async () => {
+      await roots(2);
+      const refused = of('one', { command: ['/missing'] });
+      node.server.assign(refused);
+      expect((await node.ended(refused)).end).toMatchObject({ kind: 'failed', failure: { blame: 'user' } });
+      await roots(2);
+      // Known to the pool under its digest, and named by a registry that there is none of.
+      const lost = of('one', { command: ['/bin/true'] });
+      lost.image = { ...lost.image, reference: '127.0.0.1:9/none/such' };
+      node.server.assign(lost);
+      await node.ended(lost);
+      await node.idle();
+      await roots(2);
+      expect(await leftovers()).toEqual([]);
+      expect(await rootNames()).toHaveLength(2);
+    });
+
+    it('outlive neither their agent nor the last run of their kind for long', async () => {
+      await roots(2);
+      await node.agent?.end('SIGKILL');
+      await eventually(async () => (await shims()).size === 0, 'none lives');
+      await node.startAgent({ ...withRoots, BERTH_POOL_ROOT_IDLE_MS: '1500' });
+      expect(await rootNames()).toEqual([]);
+      await run('one', 'true');
+      await roots(2);
+      await roots(0);
+      await eventually(async () => (await rootNames()).length === 0, 'their filesystems are gone');
+      expect(await leftovers()).toEqual([]);
+    });
   });
 });

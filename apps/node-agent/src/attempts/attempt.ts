@@ -53,6 +53,8 @@ export class Attempt {
   slot: number | undefined;
   /** The sandbox of the pool that waits for it, from `recordAssignment` to the start. */
   parked: ParkedShim | undefined;
+  /** Where that sandbox has its root filesystem; undefined: it has none. */
+  parkedRootfs: string | undefined;
   /** From `pullImage`. */
   image: PulledImage | undefined;
   /** The mounted root filesystem, from `prepareSnapshot`. */

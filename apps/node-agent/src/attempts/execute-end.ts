@@ -62,7 +62,8 @@ export function endExecutors(node: NodeServices): Pick<StepExecutors, EndKinds> 
     },
 
     async removeSnapshot(_, attempt) {
-      await node.snapshotter.remove(attempt.key);
+      // A sandbox that waited with its root has it under its own name.
+      for (const key of new Set([attempt.key, attempt.directory.sandbox])) await node.snapshotter.remove(key);
       return { snapshot: 'removed' };
     },
 

@@ -23,6 +23,9 @@ const assignmentPollMs = 200;
 /** How long a connected control plane may take to send again what this node holds. */
 const assignmentWaitMs = 60_000;
 
+/** The runtime's word for a config.json that is not the parked one's (docs/runtime.md). */
+const claimMismatch = /\bclaim: \S+ differs from that of the parked container/;
+
 export type StartKinds =
   | 'recordAssignment'
   | 'reportPreparing'
@@ -73,6 +76,10 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
     },
 
     async prepareSnapshot(_, attempt) {
+      if (attempt.parkedRootfs !== undefined) {
+        attempt.rootfs = attempt.parkedRootfs;
+        return { snapshot: 'mounted' };
+      }
       const ids = idRangeOfSlot(present(attempt.slot));
       const { layers } = present(attempt.image);
       const snapshot = await node.snapshotter.prepare(
@@ -104,6 +111,8 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
         ownPids: runtimeOf(node, attempt.assignment.spec).ownPids,
       });
       attempt.stopSignal = process.stopSignal;
+      const { tenant, image, spec } = attempt.assignment;
+      node.pool.remember(tenant, image.digest, spec, { layers: present(attempt.image).layers, cwd: process.cwd });
       return { bundleWritten: true };
     },
 
@@ -115,7 +124,7 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
       while (attempt.predecessors.some(({ facts }) => facts.container !== 'deleted')) await sleep(predecessorPollMs, undefined, { signal });
       signal.throwIfAborted();
       await attempt.directory.writeStart(recordOf(attempt), node.bootId);
-      const started = await launch(node, attempt, leased);
+      const started = await node.pool.during(() => launch(node, attempt, leased));
       attempt.startedAt = started.startedAt;
       // Only a later agent's report misses it: a container that runs must not count as failed for want of disk.
       await attempt.directory
@@ -135,10 +144,11 @@ export function startExecutors(node: NodeServices): Pick<StepExecutors, StartKin
 
 /** A sandbox that was made ahead, where one waits that is as this run wants it. */
 function takeSandbox(node: NodeServices, attempt: Attempt): void {
-  const { runtimeClass, network } = attempt.assignment.spec;
-  const found = runtimeClass === 'berth' ? node.pool.take(network) : null;
+  const { tenant, image, spec } = attempt.assignment;
+  const found = node.pool.take(tenant, image.digest, spec);
   if (found === null) return;
   attempt.parked = found.shim;
+  attempt.parkedRootfs = found.rootfs ?? undefined;
   attempt.slot = found.slot;
   attempt.directory.occupy(found.name);
 }
@@ -162,7 +172,15 @@ async function launch(node: NodeServices, attempt: Attempt, leased: boolean): Pr
     logMaxBytes: Math.min(node.logMaxBytes, spec.resources.logBytes ?? node.logMaxBytes),
   };
   try {
-    if (parked?.isThere) return await parked.claim({ ...limits, leased });
+    if (parked?.isThere) {
+      try {
+        return await parked.claim({ ...limits, leased });
+      } catch (error) {
+        // Nothing of the run's has been done then: it starts as it would have without the sandbox.
+        if (!(error instanceof ShimLaunchError && claimMismatch.test(error.message))) throw error;
+        attempt.log.error({ err: error }, 'a sandbox made ahead was not as its run wants it');
+      }
+    }
     // One that has gone meanwhile has run nothing; its name and its slot serve a start like any other.
     if (parked !== undefined) await destroyContainer(node, attempt, failedShimMs);
     await attempt.directory.createShim();

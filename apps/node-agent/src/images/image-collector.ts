@@ -11,6 +11,8 @@ export interface CollectorOptions {
   readonly checkMs: number;
   /** Digests of the images of all attempts, from their assignment to their removal. */
   readonly inUse: () => Iterable<string>;
+  /** Lets go of what stands on images without being an attempt's. */
+  readonly beforeCollecting?: () => Promise<void>;
   readonly onCollected: (removed: RemovedContent) => void;
   readonly log: Logger;
 }
@@ -74,7 +76,8 @@ export class ImageCollector {
   }
 
   async #collect(wantedBytes: number): Promise<RemovedContent> {
-    const { store, snapshotter, inUse, onCollected, log } = this.options;
+    const { store, snapshotter, inUse, beforeCollecting, onCollected, log } = this.options;
+    await beforeCollecting?.();
     const layers = (await snapshotter.list()).flatMap((snapshot) => snapshot.layers);
     // Read at the last moment: an attempt that began during the look above is among them, and the store removes before anything else can begin.
     const removed = await store.removeUnused({ images: inUse(), layers }, wantedBytes);

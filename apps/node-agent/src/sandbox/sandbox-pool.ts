@@ -1,49 +1,30 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { buildConfig, idRangeOfSlot, type OciSeccomp } from '@berth/core';
-import { ParkedShim, ShimDirectory, type ShimLauncher } from '@berth/runtime';
+import type { RunSpec } from '@berth/wire';
 import type { Logger } from 'pino';
-import type { HostFacts } from '../host/host-facts.js';
-import type { Egress } from '../network/egress.js';
-import type { NodeRuntime } from '../runtimes/node-runtimes.js';
-import type { IdSlots } from './id-slots.js';
+import { discardSandbox, makeSandbox, type PooledSandbox, type SandboxParts, type SandboxPlan } from './make-sandbox.js';
+import type { SandboxKind } from './pool-metrics.js';
+import { RecentRoots, type RootPlan, rootKey } from './recent-roots.js';
 
 /*
- * Sandboxes that wait for a run, made while the node is idle: a slot of ids with its namespaces, its network with link and addresses, its cgroup and its shim.
- * INVARIANTS
- *   - nothing of any tenant is in one that waits: no image, no file, no limit, no name; all of that comes with its one claim;
+ * Sandboxes that wait for a run, made while the node starts nothing: a slot of ids with its namespaces, its network with link and addresses, its cgroup and its
+ * shim; and, for what a tenant ran lately, its root filesystem, limits and filter too. INVARIANTS
+ *   - nothing of any tenant is in a bare one: no image, no file, no limit, no name; all of that comes with its one claim;
+ *   - one with a root is for one tenant and one image of its, and has nothing of any run: no program, environment, user, name or file that was written;
  *   - what was taken never comes back: a sandbox is one container's, from its making to its end;
- *   - there are never more than `size` of each kind of network, those being made included;
+ *   - there are never more than `size` of each kind of network, and `roots` with a root, those being made included;
  *   - one ends with its holder, which is this process: an agent that dies leaves none that run.
  */
 
-export type NetworkKind = 'none' | 'egress';
-
-/** A sandbox that has been taken from the pool, or waits in it. */
-export interface PooledSandbox {
-  /** Names its container, its cgroup and its directory, and holds its slot. */
-  readonly name: string;
-  readonly slot: number;
-  readonly shim: ParkedShim;
-}
-
-export interface PoolParts {
+export interface PoolParts extends SandboxParts {
   /** Of each kind of network; 0: no pool. */
   readonly size: number;
-  /** Folder of the containers' directories. */
-  readonly containers: string;
-  readonly cgroupParent: string;
-  readonly slots: IdSlots;
-  readonly launcher: ShimLauncher;
-  readonly runtime: NodeRuntime;
-  readonly seccomp: OciSeccomp;
-  readonly host: HostFacts;
-  readonly egress: Egress | null;
-  readonly leaseFile: string;
-  readonly onTaken: (result: 'hit' | 'miss') => void;
-  readonly onMade: (seconds: number) => void;
+  /** With a root, of all tenants together. */
+  readonly roots: number;
+  /** After so long without a run none waits for more of its like. */
+  readonly rootIdleMs: number;
+  readonly onTaken: (kind: SandboxKind, result: 'hit' | 'miss') => void;
+  readonly onMade: (kind: SandboxKind, seconds: number) => void;
   readonly log: Logger;
 }
 
@@ -52,32 +33,44 @@ const pooledSandboxBytes = 2 * 1024 * 1024;
 
 const namePrefix = 'pool-';
 /** After a start, so long without one before the next sandbox is made. */
-const idleMs = 25;
+const idleMs = 10;
 const firstRetryMs = 1_000;
 const lastRetryMs = 60_000;
-const endMs = 10_000;
-const endPollMs = 5;
+const lastAgingMs = 30_000;
+
+/** What is in stock under a key: `none` and `egress` for bare ones, of others the key of what ran. */
+type StockKey = string;
 
 export class SandboxPool {
-  readonly #ready = new Map<NetworkKind, PooledSandbox[]>();
+  readonly #ready = new Map<StockKey, PooledSandbox[]>();
   /** Names of all that are this pool's: those that wait, are being made, or are going. */
   readonly #own = new Set<string>();
-  #lastTakenMs = 0;
-  #filling: Promise<void> | null = null;
+  readonly #recent: RecentRoots;
+  readonly #networks: readonly RunSpec['network'][];
   readonly #closing = new AbortController();
+  readonly #aging: NodeJS.Timeout;
+  #lastTakenMs = 0;
+  #starting = 0;
+  #filling: Promise<void> | null = null;
+  #making: Promise<void> = Promise.resolve();
 
   constructor(private readonly parts: PoolParts) {
-    for (const kind of parts.egress === null ? (['none'] as const) : (['none', 'egress'] as const)) this.#ready.set(kind, []);
+    this.#networks = parts.egress === null ? ['none'] : ['none', 'egress'];
+    this.#recent = new RecentRoots(parts.roots, parts.rootIdleMs);
+    this.#aging = setInterval(() => void this.dropUnwanted(), Math.min(lastAgingMs, Math.max(100, parts.rootIdleMs / 4)));
+    this.#aging.unref();
   }
 
   /** How many wait. */
-  get size(): number {
-    return [...this.#ready.values()].reduce((sum, list) => sum + list.length, 0);
+  get sizes(): Readonly<Record<SandboxKind, number>> {
+    const sizes = { bare: 0, root: 0 };
+    for (const [key, list] of this.#ready) sizes[this.isBare(key) ? 'bare' : 'root'] += list.length;
+    return sizes;
   }
 
   /** What a full pool is counted with against the node's memory. */
   get memoryBytes(): number {
-    return this.parts.size * this.#ready.size * pooledSandboxBytes;
+    return (this.parts.size * this.#networks.length + this.parts.roots) * pooledSandboxBytes;
   }
 
   /** The names of all that belong to no run; whoever takes one owns its name from then on. */
@@ -85,17 +78,43 @@ export class SandboxPool {
     return [...this.#own];
   }
 
-  /** One that waits, or null; the pool is filled again once the node is idle. */
-  take(kind: NetworkKind): PooledSandbox | null {
-    if (this.parts.size === 0) return null;
+  /** One that waits for such a run, with its root where there is one; or null. The pool is filled again once the node starts nothing. */
+  take(tenant: string, image: string, spec: RunSpec): PooledSandbox | null {
+    if (this.parts.size === 0 || spec.runtimeClass !== 'berth') return null;
     this.#lastTakenMs = Date.now();
-    const list = this.#ready.get(kind);
-    let found = list?.shift();
-    while (found !== undefined && !found.shim.isThere) found = list?.shift();
-    this.parts.onTaken(found === undefined ? 'miss' : 'hit');
-    if (found !== undefined) this.#own.delete(found.name);
+    const key = this.parts.roots === 0 ? null : rootKey(tenant, image, spec);
+    const found = (key === null ? null : this.takeFrom('root', key)) ?? this.takeFrom('bare', spec.network);
     this.fill();
-    return found ?? null;
+    return found;
+  }
+
+  /** Tells what a run's sandbox would have had in it, had it waited with its root. */
+  remember(tenant: string, image: string, spec: RunSpec, { layers, cwd }: Pick<RootPlan, 'layers' | 'cwd'>): void {
+    const key = this.parts.roots === 0 || this.#closing.signal.aborted ? null : rootKey(tenant, image, spec);
+    if (key === null) return;
+    const { network, readOnlyRootfs, init, resources } = spec;
+    const { cpuMillis, memoryBytes, pids, shmBytes } = resources;
+    const limits = { cpuMillis, memoryBytes, pids, shmBytes };
+    this.#recent.used(key, { tenant, image, layers, network, readOnlyRootfs, init, cwd, limits }, Date.now());
+    this.fill();
+  }
+
+  /** Starts something, with nothing being made beside it. */
+  async during<T>(start: () => Promise<T>): Promise<T> {
+    this.#starting++;
+    try {
+      return await start();
+    } finally {
+      this.#starting--;
+      this.#lastTakenMs = Date.now();
+    }
+  }
+
+  /** Lets go of every root, so that their images can be removed; they are made again for what runs from here on. */
+  async dropRoots(): Promise<void> {
+    this.#recent.forgetAll();
+    await this.#making;
+    await this.dropUnwanted();
   }
 
   /** Sees to it that the pool gets full, one sandbox at a time. */
@@ -108,29 +127,55 @@ export class SandboxPool {
 
   /** Removes all that wait. */
   async close(): Promise<void> {
+    clearInterval(this.#aging);
     this.#closing.abort();
     await this.#filling;
-    const waiting = [...this.#ready.values()].flat();
-    for (const list of this.#ready.values()) list.length = 0;
-    await Promise.all(waiting.map((sandbox) => this.discard(sandbox.name, sandbox.slot, sandbox.shim)));
+    await this.dropWhere(() => 0);
+  }
+
+  private isBare(key: StockKey): boolean {
+    return key === 'none' || key === 'egress';
+  }
+
+  private takeFrom(kind: SandboxKind, key: StockKey): PooledSandbox | null {
+    const list = this.#ready.get(key);
+    let found = list?.shift();
+    while (found !== undefined && !found.shim.isThere) found = list?.shift();
+    this.parts.onTaken(kind, found === undefined ? 'miss' : 'hit');
+    if (found !== undefined) this.#own.delete(found.name);
+    return found ?? null;
+  }
+
+  /** What is missing most; undefined when the pool is full. */
+  private missing(): { readonly key: StockKey; readonly plan: SandboxPlan } | undefined {
+    const stock = (key: StockKey): number => this.#ready.get(key)?.length ?? 0;
+    const network = this.#networks.find((kind) => stock(kind) < this.parts.size);
+    if (network !== undefined) return { key: network, plan: { kind: 'bare', network } };
+    for (const [key, count] of this.#recent.wanted(Date.now())) {
+      const plan = this.#recent.planOf(key);
+      if (plan !== undefined && stock(key) < count) return { key, plan: { kind: 'root', ...plan } };
+    }
+    return undefined;
   }
 
   private async makeAll(): Promise<void> {
     for (let retryMs = firstRetryMs; !this.#closing.signal.aborted; ) {
-      const kind = [...this.#ready.keys()].find((key) => (this.#ready.get(key)?.length ?? 0) < this.parts.size);
-      if (kind === undefined) return;
+      const next = this.missing();
+      if (next === undefined) return;
       const restMs = this.#lastTakenMs + idleMs - Date.now();
-      if (restMs > 0) {
-        await this.pause(restMs);
+      if (restMs > 0 || this.#starting > 0) {
+        await this.pause(Math.max(restMs, 1));
         continue;
       }
       try {
-        const began = performance.now();
-        await this.makeOne(kind);
-        this.parts.onMade((performance.now() - began) / 1000);
+        const making = this.makeOne(next.key, next.plan);
+        this.#making = making.catch(() => {});
+        await making;
         retryMs = firstRetryMs;
       } catch (error) {
-        this.parts.log.warn({ err: error, kind, retryMs }, 'no sandbox could be made ahead: containers start without');
+        this.parts.log.warn({ err: error, kind: next.plan.kind, retryMs }, 'no sandbox could be made ahead: containers start without');
+        // Its layers may be gone: the next run of it brings it back.
+        this.#recent.forget(next.key);
         await this.pause(retryMs);
         retryMs = Math.min(retryMs * 2, lastRetryMs);
       }
@@ -141,98 +186,52 @@ export class SandboxPool {
     await sleep(ms, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
   }
 
-  private async makeOne(kind: NetworkKind): Promise<void> {
+  private async makeOne(key: StockKey, plan: SandboxPlan): Promise<void> {
+    // Room first: those of what ran longer ago give way.
+    await this.dropUnwanted();
     const name = `${namePrefix}${randomBytes(8).toString('hex')}`;
+    const began = performance.now();
     this.#own.add(name);
-    const slot = await this.parts.slots.claim(name);
-    let shim: ParkedShim | undefined;
+    let sandbox: PooledSandbox;
     try {
-      shim = await this.park(name, slot, kind);
+      sandbox = await makeSandbox(this.parts, name, plan);
     } catch (error) {
-      await this.discard(name, slot, shim);
+      this.#own.delete(name);
       throw error;
     }
-    const sandbox = { name, slot, shim };
-    this.#ready.get(kind)?.push(sandbox);
-    shim.onGone(() => {
-      const list = this.#ready.get(kind) ?? [];
+    this.parts.onMade(plan.kind, (performance.now() - began) / 1000);
+    const list = this.#ready.get(key) ?? [];
+    this.#ready.set(key, list);
+    list.push(sandbox);
+    sandbox.shim.onGone(() => {
       const at = list.indexOf(sandbox);
       // Taken ones are their runs' to clear away.
       if (at < 0) return;
       list.splice(at, 1);
-      void this.discard(name, slot, undefined).then(() => this.fill());
+      void this.discard(sandbox).then(() => this.fill());
     });
   }
 
-  private async park(name: string, slot: number, kind: NetworkKind): Promise<ParkedShim> {
-    const { containers, cgroupParent, launcher, runtime, leaseFile } = this.parts;
-    const directory = join(containers, name);
-    const bundle = join(directory, 'bundle');
-    const shim = new ShimDirectory(join(directory, 'shim'));
-    await mkdir(bundle, { recursive: true, mode: 0o700 });
-    await mkdir(shim.path, { mode: 0o700 });
-    const ids = idRangeOfSlot(slot);
-    for (const path of [directory, bundle]) {
-      await chown(path, 0, ids.base);
-      await chmod(path, 0o710);
+  private dropUnwanted(): Promise<void> {
+    const wanted = this.#recent.wanted(Date.now());
+    return this.dropWhere((key) => (this.isBare(key) ? this.parts.size : (wanted.get(key) ?? 0)));
+  }
+
+  /** Ends those beyond what may stay under their key. */
+  private async dropWhere(staying: (key: StockKey) => number): Promise<void> {
+    const going: PooledSandbox[] = [];
+    for (const [key, list] of this.#ready) {
+      going.push(...list.splice(staying(key)));
+      if (list.length === 0 && !this.isBare(key)) this.#ready.delete(key);
     }
-    const cgroupsPath = `${cgroupParent}/${name}`;
-    await writeFile(join(bundle, 'config.json'), JSON.stringify(this.template(name, slot, kind, cgroupsPath)), { mode: 0o600 });
-    await launcher.park(
-      {
-        id: name,
-        runtime: runtime.program,
-        runtimeRoot: runtime.root,
-        runtimeArguments: runtime.globalArguments,
-        bundle,
-        directory: shim.path,
-        cgroupsPath,
-        timeoutMs: 0,
-        stopGraceMs: 0,
-        stopSignal: 15,
-        logMaxBytes: 0,
-        leaseFile,
-      },
-      'bare',
-    );
-    return ParkedShim.hold(shim.socketPath);
+    await Promise.all(going.map((sandbox) => this.discard(sandbox)));
   }
 
-  /** The config.json of nobody's container: what every container of this slot and network has. */
-  private template(name: string, slot: number, kind: NetworkKind, cgroupsPath: string): object {
-    const { seccomp, host, egress } = this.parts;
-    const config = buildConfig({
-      id: name,
-      process: { args: ['/'], env: [], cwd: '/', user: { uid: 0, gid: 0, additionalGids: [], home: '/' }, stopSignal: 15 },
-      hostname: 'parked',
-      rootfs: '/',
-      readOnlyRootfs: false,
-      ids: idRangeOfSlot(slot),
-      limits: { cpuMillis: 0, memoryBytes: 0, pids: 0, shmBytes: 0 },
-      cgroupsPath,
-      files: { resolvConf: '', hosts: '', hostname: '' },
-      init: null,
-      seccomp,
-      networkHook: kind === 'egress' ? (egress?.of(slot).hook ?? null) : null,
-      maxOpenFiles: host.maxOpenFiles,
-      swapAccounting: host.swapAccounting,
-    });
-    return { ...config, mounts: [], linux: { ...config.linux, resources: {} } };
-  }
-
-  /** Ends one that was not taken, and removes all of it. */
-  private async discard(name: string, slot: number, held: ParkedShim | undefined): Promise<void> {
-    const { containers, slots, egress, runtime, log } = this.parts;
-    const shim = new ShimDirectory(join(containers, name, 'shim'));
-    held?.release();
+  private async discard({ name, slot, shim }: PooledSandbox): Promise<void> {
     try {
-      for (const deadline = Date.now() + endMs; (await shim.isShimAlive()) && Date.now() < deadline; ) await sleep(endPollMs);
-      if ((await runtime.containers.list()).includes(name)) await runtime.containers.delete(name, { force: true });
-      await egress?.removeLinkOf(slot);
-      await rm(join(containers, name), { recursive: true, force: true });
-      await slots.release(slot, name);
+      await discardSandbox(this.parts, name, slot, shim);
     } catch (error) {
-      log.error({ err: error, name }, 'a sandbox of the pool stays');
+      this.parts.log.error({ err: error, name }, 'a sandbox of the pool stays');
     }
     this.#own.delete(name);
   }
