@@ -249,7 +249,12 @@ static int stay_parked(struct shim *s, int *report_fd, struct rt_error *err)
 	char text[64];
 	int n = snprintf(text, sizeof text, "{\"parked\":%d}", (int)s->pid);
 	report_line(take_fd(report_fd), '0', text, (size_t)n);
-	return park_await(s, err);
+	/* Now, while nobody waits: moving may wait for the kernel's grace periods. */
+	owncgroup_enter(s->opt->cgroup);
+	int r = park_await(s, err);
+	if (r < 0)
+		owncgroup_leave(s->opt->cgroup);
+	return r;
 }
 
 /* Deletes the container and whatever the runtime or the container left as this process's children. */
@@ -324,11 +329,16 @@ int shim_run(struct shim *s, const struct options *opt, int report_fd)
 		return give_up(s, false, report_fd, &err);
 	if (opt->park && stay_parked(s, &report_fd, &err) < 0)
 		return give_up(s, false, report_fd, &err);
-	if (start(s, &err) < 0)
-		return give_up(s, true, report_fd, &err);
+	if (start(s, &err) < 0) {
+		int r = give_up(s, true, report_fd, &err);
+		if (opt->park)
+			owncgroup_leave(opt->cgroup);
+		return r;
+	}
 	report_start(s, report_fd);
-	/* Not before: moving may wait for the kernel's grace periods, and nobody should wait with it. */
-	owncgroup_enter(opt->cgroup);
+	/* Not before: moving may wait for the kernel's grace periods, and nobody should wait with it. One that was parked has moved. */
+	if (!opt->park)
+		owncgroup_enter(opt->cgroup);
 	loop_until(s, container_exited, CLOCK_NEVER);
 	drain(s);
 	record_end(s);

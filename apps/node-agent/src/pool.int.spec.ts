@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { killProcess } from './host/cgroups.js';
 import { findShims } from './recovery/find-shims.js';
+import { programsOf } from './testing/chaos.js';
 import { eventually, missingForContainers, TestNode } from './testing/test-node.js';
 
 const missing = missingForContainers();
@@ -123,7 +125,7 @@ describe.skipIf(missing !== null)(`an agent and its pool of sandboxes${missing =
   it('makes others for those that die', async () => {
     await isFull();
     const old = await shims();
-    for (const pids of old.values()) for (const pid of pids) process.kill(pid, 'SIGKILL');
+    for (const pids of old.values()) for (const pid of pids) killProcess(pid);
     await eventually(async () => [...(await shims()).keys()].every((directory) => !old.has(directory)), 'they are gone');
     await isFull();
     expect((await node.run('echo fine')).output).toBe('fine\n');
@@ -143,6 +145,21 @@ describe.skipIf(missing !== null)(`an agent and its pool of sandboxes${missing =
     await node.idle();
     await isFull();
     expect(await leftovers()).toEqual([]);
+  });
+
+  it('has one that starts as before when its launcher is killed, and takes what waits all the same', async () => {
+    await isFull();
+    const before = { hits: await hits(), shims: await shims() };
+    for (const pid of await programsOf('berth-launcher', `${node.directory}/`)) process.kill(pid, 'SIGKILL');
+    const runs = Array.from({ length: 4 }, () => node.assignment({ command: ['/bin/sh', '-c', 'echo once; exit 5'] }));
+    for (const run of runs) node.server.assign(run);
+    for (const run of runs) expect(await node.ended(run)).toMatchObject({ output: 'once\n', exit: { exitCode: 5 } });
+    // What waited was nobody's but the agent's: the launcher takes none of it along.
+    expect(await hits()).toBe(before.hits + before.shims.size);
+    await node.idle();
+    await isFull();
+    expect(await leftovers()).toEqual([]);
+    expect((await shims()).size).toBe(2);
   });
 
   describe('that wait with their root', () => {

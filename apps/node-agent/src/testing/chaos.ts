@@ -102,7 +102,7 @@ async function hit(node: TestNode, assignment: Assignment, { victim, signal, pau
     return;
   }
   const pids =
-    victim === 'launcher' ? await programs('berth-launcher', `${node.directory}/`) : await programs('berth-shim', assignment.runId);
+    victim === 'launcher' ? await programsOf('berth-launcher', `${node.directory}/`) : await programsOf('berth-shim', assignment.runId);
   for (const pid of pids) send(pid, signal);
   if (signal === 'SIGKILL') return;
   await sleep(pauseMs);
@@ -118,7 +118,7 @@ function send(pid: number, signal: NodeJS.Signals): void {
 }
 
 /** Processes of a program whose command line names something. */
-async function programs(name: string, mark: string): Promise<readonly number[]> {
+export async function programsOf(name: string, mark: string): Promise<readonly number[]> {
   const found: number[] = [];
   for (const pid of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(pid)) continue;
