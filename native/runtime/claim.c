@@ -37,6 +37,8 @@ int claim_check_parkable(const struct config *c, struct rt_error *err)
 		if (c->hooks[s].count)
 			return rt_fail(err, ENOTSUP, "park: hooks.%s: only hooks that run before the program is known can run for a parked container", hook_stage_names[s]);
 	}
+	if (c->ns.path[NS_MOUNT])
+		return rt_fail(err, ENOTSUP, "park: linux.namespaces: the mount namespace must be new");
 	if (c->process.terminal)
 		return rt_fail(err, ENOTSUP, "park: process.terminal must be false");
 	if (!c->process.no_new_privileges)

@@ -26,6 +26,7 @@ const struct option_def global_options[] = {
 	{ "config", 0, OPTION_TEXT, AT(config), "FILE", "another name for the bundle's config.json" }, \
 	{ "pid-file", 0, OPTION_TEXT, AT(pid_file), "FILE", "write the pid of the container's first process" }, \
 	{ "console-socket", 0, OPTION_TEXT, AT(console_socket), "PATH", "send the terminal's master to this unix socket" }, \
+	{ "pidfd-socket", 0, OPTION_TEXT, AT(pidfd_socket), "PATH", "send a pidfd of the first process to this unix socket" }, \
 	{ "preserve-fds", 0, OPTION_COUNT, AT(preserve_fds), "N", "hand N descriptors from 3 on to the program" }, \
 	{ "no-pivot", 0, OPTION_FLAG, AT(no_pivot), NULL, "refused: a root without pivot_root can be left" }, \
 	{ "no-new-keyring", 0, OPTION_FLAG, AT(no_new_keyring), NULL, "keep the caller's session keyring" }
@@ -51,6 +52,7 @@ static const struct option_def park_options[] = {
 static const struct option_def exec_options[] = {
 	{ "process", 'p', OPTION_TEXT, AT(process_file), "FILE", "the process, as config.json has it" },
 	{ "console-socket", 0, OPTION_TEXT, AT(console_socket), "PATH", "send the terminal's master to this unix socket" },
+	{ "pidfd-socket", 0, OPTION_TEXT, AT(pidfd_socket), "PATH", "send a pidfd of the process to this unix socket" },
 	{ "tty", 't', OPTION_FLAG, AT(tty), NULL, "give it a terminal" },
 	{ "detach", 'd', OPTION_FLAG, AT(detach), NULL, "return when the program runs" },
 	{ "pid-file", 0, OPTION_TEXT, AT(pid_file), "FILE", "write the pid of the process" },

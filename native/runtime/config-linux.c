@@ -223,7 +223,7 @@ static int parse_personality(struct config *c, const struct json *linux_, struct
 
 static int refuse_unsupported(const struct json *linux_, struct rt_error *err)
 {
-	static const char *const fields[] = { "intelRdt", "memoryPolicy", "netDevices" };
+	static const char *const fields[] = { "intelRdt", "netDevices" };
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
 		const struct json *n = json_get(linux_, fields[i]);
 		if (n && !(n->type == JSON_STRING && n->count == 0) && !(n->type == JSON_OBJECT && n->count == 0))
@@ -252,7 +252,7 @@ int config_parse_linux(struct config *c, const struct json *l, struct rt_error *
 	    (r = config_object(l, "resources", &resources, err)) < 0 || (r = config_parse_resources(c, resources, err)) < 0 ||
 	    (r = config_strings(c, l, "maskedPaths", &c->masked_paths, err)) < 0 || (r = check_paths(&c->masked_paths, "maskedPaths", err)) < 0 ||
 	    (r = config_strings(c, l, "readonlyPaths", &c->readonly_paths, err)) < 0 || (r = check_paths(&c->readonly_paths, "readonlyPaths", err)) < 0 ||
-	    (r = parse_offsets(c, l, err)) < 0 || (r = parse_personality(c, l, err)) < 0 || (r = parse_propagation(c, l, err)) < 0 || (r = config_object(l, "seccomp", &c->seccomp, err)) < 0)
+	    (r = parse_offsets(c, l, err)) < 0 || (r = parse_personality(c, l, err)) < 0 || (r = parse_propagation(c, l, err)) < 0 || (r = config_parse_memory_policy(c, l, err)) < 0 || (r = config_object(l, "seccomp", &c->seccomp, err)) < 0)
 		return r;
 	if (c->cgroups_path && !*c->cgroups_path)
 		c->cgroups_path = NULL;

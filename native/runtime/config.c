@@ -228,8 +228,8 @@ static int check_whole(struct config *c, struct rt_error *err)
 		return rt_fail(err, ENOTSUP, "config.json: additionalGids need gidMappings of more than the user's own group");
 	if ((c->hostname || c->domainname) && !ns_has(c, NS_UTS) && !c->ns.path[NS_UTS])
 		return rt_fail(err, EINVAL, "config.json: hostname needs a uts namespace");
-	if (!ns_has(c, NS_MOUNT))
-		return rt_fail(err, ENOTSUP, "config.json: a container needs a new mount namespace");
+	if (!ns_has(c, NS_MOUNT) && !c->ns.path[NS_MOUNT])
+		return rt_fail(err, ENOTSUP, "config.json: a container needs a mount namespace, new or joined by its path");
 	bool maps = c->uid_maps.count || c->gid_maps.count;
 	if (ns_has(c, NS_USER) && (!c->uid_maps.count || !c->gid_maps.count))
 		return rt_fail(err, EINVAL, "config.json: a new user namespace needs uidMappings and gidMappings");

@@ -73,6 +73,13 @@ struct scheduler_spec {
 	uint64_t flags, runtime_ns, deadline_ns, period_ns;
 };
 
+/* linux.memoryPolicy: what set_mempolicy(2) takes. */
+struct memory_policy_spec {
+	bool given;
+	int mode; /* MPOL_*, flags included */
+	const char *nodes; /* a list like 0-3,7, or NULL */
+};
+
 enum cap_set { CAPSET_BOUNDING, CAPSET_EFFECTIVE, CAPSET_PERMITTED, CAPSET_INHERITABLE, CAPSET_AMBIENT, CAPSETS };
 
 /* Without args: the config has no process, which `create` can do without and `start` cannot (runtime-spec "Process"). */
@@ -142,6 +149,7 @@ struct config {
 	size_t sysctl_count;
 	const char *cgroups_path; /* NULL: none asked for */
 	struct resources resources;
+	struct memory_policy_spec memory_policy;
 	struct strings masked_paths, readonly_paths;
 	int64_t personality; /* PER_* of personality(2); -1: none asked for */
 	unsigned long rootfs_propagation; /* MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE */
@@ -167,6 +175,7 @@ must_check int config_parse_hooks(struct config *c, const struct json *root, str
 /* Parts, in files of their own. */
 must_check int config_parse_process(struct config *c, const struct json *process, struct rt_error *err);
 must_check int config_parse_linux(struct config *c, const struct json *linux_, struct rt_error *err);
+must_check int config_parse_memory_policy(struct config *c, const struct json *linux_, struct rt_error *err);
 must_check int config_parse_resources(struct config *c, const struct json *resources, struct rt_error *err);
 must_check int config_parse_io(struct config *c, const struct json *resources, struct rt_error *err);
 

@@ -3,49 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/vfs.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "common/fs.h"
 #include "common/scope.h"
+#include "runtime/engine-socket.h"
 #include "runtime/mount-api.h"
 #include "runtime/rootfs.h"
-
-int console_connect(const char *path, struct rt_error *err)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof addr.sun_path)
-		return rt_fail(err, ENAMETOOLONG, "console socket %s", path);
-	strcpy(addr.sun_path, path);
-	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
-		return rt_fail_errno(err, "connect to the console socket %s", path);
-	return take_fd(&fd);
-}
-
-static int send_master(int sock, int master, struct rt_error *err)
-{
-	static const char name[] = "/dev/ptmx";
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { .bytes = { 0 } };
-	struct iovec iov = { (void *)name, sizeof name - 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &master, sizeof master);
-	if (retry_eintr(sendmsg(sock, &m, MSG_NOSIGNAL)) < 0)
-		return rt_fail_errno(err, "send the terminal to the engine");
-	return 0;
-}
 
 /* /dev/console is the terminal itself, by descriptor: no name in the image's /dev is trusted (CVE-2025-52565). */
 static int bind_console(int rootfs, int terminal, struct rt_error *err)
@@ -89,7 +56,7 @@ int console_make(const struct process_spec *p, int root, int console_socket, str
 		return rt_fail_errno(err, "set the terminal up");
 	if (fchown(terminal, p->uid, (gid_t)-1) < 0)
 		return rt_fail_errno(err, "own the terminal");
-	int r = send_master(console_socket, master, err);
+	int r = engine_send(console_socket, master, "/dev/ptmx", "terminal", err);
 	return r < 0 ? r : take_fd(&terminal);
 }
 

@@ -4,9 +4,6 @@
 
 #include "runtime/config.h"
 
-/* Connects to the engine's socket, on the host's side. */
-must_check int console_connect(const char *path, struct rt_error *err);
-
 /*
  * Inside, with `root` the container's root directory: opens a pseudo-terminal of the container's own devpts, sized and owned
  * as the process asks, and sends the master over the socket. Returns the other end.

@@ -35,6 +35,7 @@ struct container_options {
 	const char *config;        /* create, run: below the bundle; default config.json */
 	const char *pid_file;      /* create, run, exec */
 	const char *console_socket;
+	const char *pidfd_socket;
 	int preserve_fds;
 	bool no_pivot, no_new_keyring; /* create, run */
 	bool detach;               /* run, exec */

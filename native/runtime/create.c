@@ -17,10 +17,11 @@
 #include "runtime/caps.h"
 #include "runtime/claim.h"
 #include "runtime/creation.h"
-#include "runtime/console.h"
+#include "runtime/engine-socket.h"
 #include "runtime/hooks.h"
 #include "runtime/lifecycle.h"
 #include "runtime/namespaces.h"
+#include "runtime/notify.h"
 #include "runtime/process.h"
 #include "runtime/rootless.h"
 #include "runtime/scheduling.h"
@@ -242,7 +243,7 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 		return start_fd;
 	if ((r = check_console(n, wait_for_start, err)) < 0)
 		return r;
-	if (n->options->console_socket && (n->init.console_socket = console = console_connect(n->options->console_socket, err)) < 0)
+	if (n->options->console_socket && (n->init.console_socket = console = engine_connect(n->options->console_socket, "console socket", err)) < 0)
 		return console;
 	if (c->process.terminal && !n->options->console_socket && (n->init.console_socket = console = terminal_offer(&n->terminal, &c->process, err)) < 0)
 		return console;
@@ -260,6 +261,8 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	close(take_fd(&far_end));
 	if (r == 0)
 		r = release_init(n, err);
+	if (r == 0 && n->options->pidfd_socket)
+		r = engine_send_pidfd(n->options->pidfd_socket, pid, err);
 	return r < 0 ? sync_cause(n->sync_fd, r, err) : 0;
 }
 
@@ -280,6 +283,9 @@ int creation_make(struct creation *n, bool wait_for_start, struct rt_error *err)
 	if (n->state_dir < 0)
 		return n->state_dir;
 	n->has_state = true;
+	if (!n->park && ((r = notify_prepare(&n->config, &n->prepared, n->state_dir, err)) < 0 ||
+			 (!wait_for_start && (r = notify_listen(n->state_dir, &n->notify_fd, err)) < 0)))
+		return r;
 	now_rfc3339(n->created, sizeof n->created);
 	/* On record before it exists: whatever happens to this process, `delete` finds the cgroup. */
 	if ((r = state_save_config(n->state_dir, &n->config, err)) < 0 || (r = creation_save(n, 0, err)) < 0)
@@ -319,6 +325,8 @@ void creation_release(struct creation *n)
 		close(n->state_dir);
 	if (n->sync_fd >= 0)
 		close(n->sync_fd);
+	if (n->notify_fd >= 0)
+		close(n->notify_fd);
 	if (n->cgroups.v2_fd >= 0)
 		close(n->cgroups.v2_fd);
 	terminal_close(&n->terminal);
@@ -363,7 +371,10 @@ static void run_poststart(const struct creation *n)
 static int attend(struct creation *n, int *status, struct rt_error *err)
 {
 	const struct container_options *o = n->options;
+	pid_t beside = n->notify_fd < 0 ? -1 : notify_wait_beside(take_fd(&n->notify_fd), n->state.pid);
 	int r = terminal_is_offered(&n->terminal) ? terminal_proxy(&n->terminal, n->state.pid, status, err) : process_wait(n->state.pid, status, err);
+	if (beside > 0)
+		retry_eintr(waitpid(beside, NULL, 0));
 	if (r < 0 || o->keep)
 		return r;
 	return clear_ended(n, err);
@@ -392,6 +403,8 @@ int container_run(const struct container_options *o, int *status, struct rt_erro
 			r = rt_fail_errno(err, "unlock the state of %s", o->id);
 		else if (!o->detach)
 			r = attend(&n, status, err);
+		else if (n.notify_fd >= 0)
+			notify_wait(take_fd(&n.notify_fd), n.state.pid, true);
 	}
 	creation_release(&n);
 	return r;

@@ -22,13 +22,14 @@ struct creation {
 	int listeners;  /* descriptors from 3 on that LISTEN_FDS counts; they come before the preserved ones */
 	int state_dir;  /* locked */
 	int sync_fd;    /* this side's end */
+	int notify_fd;  /* of `run`: where the program says that it is ready; -1: nobody asked */
 	struct terminal terminal; /* of `run` in the foreground */
 	enum init_park park;
 	bool has_state, has_cgroup, has_pid_file;
 };
 
 #define CREATION_OF(o) \
-	{ .options = (o), .state_dir = -1, .sync_fd = -1, .cgroups.v2_fd = -1, .listener = SECCOMP_LISTENER_NONE, .terminal = TERMINAL_NONE }
+	{ .options = (o), .state_dir = -1, .sync_fd = -1, .notify_fd = -1, .cgroups.v2_fd = -1, .listener = SECCOMP_LISTENER_NONE, .terminal = TERMINAL_NONE }
 
 /* Makes everything up to where init waits: for `start`, for READY's answer, or parked. What was made before a failure is creation_undo's to remove. */
 must_check int creation_make(struct creation *n, bool wait_for_start, struct rt_error *err);

@@ -16,6 +16,7 @@
 #include "runtime/exec.h"
 #include "runtime/lsm.h"
 #include "runtime/namespaces.h"
+#include "runtime/scheduling.h"
 #include "runtime/seccomp-notify.h"
 #include "runtime/sync.h"
 
@@ -77,7 +78,8 @@ static int join(struct join_args *a, struct rt_error *err)
 	/* 2. All namespaces at once: the kernel joins the user namespace first, and judges the others by this process's rights over both. */
 	if (setns(a->init, (int)ns_flags(a->namespaces)) < 0)
 		return rt_fail_errno(err, "join the container's namespaces");
-	if ((r = become_root(c, err)) < 0 || (r = become_join_keyring(err)) < 0 || (r = become_personality(c, err)) < 0)
+	if ((r = become_root(c, err)) < 0 || (r = become_join_keyring(err)) < 0 || (r = become_personality(c, err)) < 0 ||
+	    (r = scheduling_set_memory_policy(&c->memory_policy, err)) < 0)
 		return r;
 	/* 3. A terminal of the container's own devpts. */
 	cleanup_fd int terminal = -1;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "common/scope.h"
-#include "runtime/console.h"
+#include "runtime/engine-socket.h"
 #include "runtime/container.h"
 #include "runtime/exec-cgroup.h"
 #include "runtime/exec-join.h"
@@ -149,7 +149,7 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 		.sync_fd = fds[1], .preserve_fds = preserve_fds,
 	};
 	if (o->console_socket)
-		a.console_socket = console = console_connect(o->console_socket, err);
+		a.console_socket = console = engine_connect(o->console_socket, "console socket", err);
 	else if (c->process.terminal)
 		a.console_socket = console = terminal_offer(t, &j->config.process, err);
 	if (c->process.terminal && console < 0) {
@@ -163,7 +163,8 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 	if (r < 0 || (r = process_set_oom_score(&c->process, j->pid, err)) < 0 || (r = sync_send_pid(j->sync_fd, SYNC_GO, j->pid, err)) < 0 ||
 	    (r = sync_expect(j->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(c, j->pid, err)) < 0 ||
 	    (r = scheduling_apply(&c->process, j->pid, err)) < 0 ||
-	    (o->pid_file && (r = process_write_pid_file(o->pid_file, j->pid, err)) < 0) || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0)
+	    (o->pid_file && (r = process_write_pid_file(o->pid_file, j->pid, err)) < 0) ||
+	    (o->pidfd_socket && (r = engine_send_pidfd(o->pidfd_socket, j->pid, err)) < 0) || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0)
 		return r;
 	/* The exec closes the socket; a failed one says why. */
 	return sync_receive(j->sync_fd, &m, err);

@@ -139,6 +139,8 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	if ((r = scheduling_set_affinity(NULL, 0, err)) < 0)
 		return r;
 	/* While /proc lets this process write to its own files there. */
+	if ((r = scheduling_set_memory_policy(&c->memory_policy, err)) < 0)
+		return r;
 	if (ns_has(c, NS_TIME) && (r = ns_make_time(c, err)) < 0)
 		return r;
 	/* 2. Nobody in the container may trace or inspect this process while it still has the host in its hands. */

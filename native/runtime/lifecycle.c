@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -18,6 +19,7 @@
 #include "runtime/freezer.h"
 #include "runtime/hooks.h"
 #include "runtime/log.h"
+#include "runtime/notify.h"
 #include "runtime/state.h"
 #include "runtime/sync.h"
 
@@ -67,13 +69,22 @@ int container_start(const struct container_options *o, struct rt_error *err)
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
 		return rt_fail_errno(err, "start container %s", o->id);
 	struct sync_message m;
-	int r = sync_send(fd, SYNC_GO, err);
+	cleanup_fd int notify = -1;
+	int r = notify_listen(dir, &notify, err);
+	if (r < 0)
+		return r;
+	r = sync_send(fd, SYNC_GO, err);
 	if (unlinkat(dir, STATE_START_SOCKET, 0) < 0 && r == 0)
 		r = rt_fail_errno(err, "start container %s", o->id);
 	/* The exec closes the socket; a failed one says why. */
 	if (r < 0 || (r = sync_receive(fd, &m, err)) < 0)
 		return r;
 	lifecycle_hooks(&s, HOOK_POSTSTART, STATUS_RUNNING);
+	if (notify >= 0) {
+		/* The record is open to others while the program gets ready. */
+		flock(dir, LOCK_UN);
+		notify_wait(take_fd(&notify), s.pid, true);
+	}
 	return 0;
 }
 

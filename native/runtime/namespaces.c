@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef CLONE_NEWTIME
@@ -44,6 +45,17 @@ void ns_close(int fds[NS_KINDS])
 	}
 }
 
+/* Its mounts would be gone with the pivot: for every process that is in it. */
+static int refuse_own_mounts(int fd, const char *path, struct rt_error *err)
+{
+	struct stat st, own;
+	if (fstat(fd, &st) < 0 || stat("/proc/self/ns/mnt", &own) < 0)
+		return rt_fail_errno(err, "look at the mount namespace %s", path);
+	if (st.st_ino == own.st_ino && st.st_dev == own.st_dev)
+		return rt_fail(err, EINVAL, "%s is the mount namespace that the runtime is in; give the container one of its own", path);
+	return 0;
+}
+
 int ns_open(const struct config *c, int fds[NS_KINDS], struct rt_error *err)
 {
 	for (int k = 0; k < NS_KINDS; k++)
@@ -57,6 +69,9 @@ int ns_open(const struct config *c, int fds[NS_KINDS], struct rt_error *err)
 		int type = ioctl(fds[k], NS_GET_NSTYPE);
 		if (type < 0 || (unsigned long)type != kinds[k].flag)
 			return rt_fail(err, EINVAL, "%s is no %s namespace", c->ns.path[k], kinds[k].name);
+		int r = k == NS_MOUNT ? refuse_own_mounts(fds[k], c->ns.path[k], err) : 0;
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

@@ -60,7 +60,7 @@ static bool is_root(const char *path)
  */
 static bool can_wait(const struct config *c, const struct mount_spec *m, const struct mount_options *o)
 {
-	if (ns_in_user(c) || rootless_is() || o->propagation == MS_SHARED || o->idmap || m->source[0] != '/' || !strncmp(m->source, "/proc", 5))
+	if (ns_in_user(c) || c->ns.path[NS_MOUNT] || rootless_is() || o->propagation == MS_SHARED || o->idmap || m->source[0] != '/' || !strncmp(m->source, "/proc", 5))
 		return false;
 	return !o->recursive || !is_root(m->source);
 }

@@ -38,6 +38,12 @@ static const struct name_value policy_flags[] = {
 
 static const struct name_value io_classes[] = { { "IOPRIO_CLASS_RT", 1 }, { "IOPRIO_CLASS_BE", 2 }, { "IOPRIO_CLASS_IDLE", 3 }, { NULL, 0 } };
 
+static const struct name_value memory_modes[] = {
+	{ "MPOL_DEFAULT", 0 }, { "MPOL_PREFERRED", 1 }, { "MPOL_BIND", 2 }, { "MPOL_INTERLEAVE", 3 }, { "MPOL_LOCAL", 4 }, { "MPOL_PREFERRED_MANY", 5 }, { "MPOL_WEIGHTED_INTERLEAVE", 6 }, { NULL, 0 },
+};
+
+static const struct name_value memory_flags[] = { { "MPOL_F_NUMA_BALANCING", 1 << 13 }, { "MPOL_F_RELATIVE_NODES", 1 << 14 }, { "MPOL_F_STATIC_NODES", 1 << 15 }, { NULL, 0 } };
+
 static int lookup(const struct name_value *table, const char *name, const char *field, int64_t *out, struct rt_error *err)
 {
 	for (; table->name; table++) {
@@ -46,7 +52,7 @@ static int lookup(const struct name_value *table, const char *name, const char *
 			return 0;
 		}
 	}
-	return rt_fail(err, EINVAL, "config.json: process.%s \"%s\" is unknown", field, name);
+	return rt_fail(err, EINVAL, "config.json: %s \"%s\" is unknown", field, name);
 }
 
 static int parse_scheduler(struct scheduler_spec *s, const struct json *n, struct rt_error *err)
@@ -55,7 +61,7 @@ static int parse_scheduler(struct scheduler_spec *s, const struct json *n, struc
 	const struct json *flags;
 	int64_t nice = 0, priority = 0, runtime = 0, deadline = 0, period = 0, value = 0;
 	int r;
-	if ((r = config_string(n, "policy", &policy, err)) < 0 || (r = lookup(policies, policy, "scheduler.policy", &value, err)) < 0 ||
+	if ((r = config_string(n, "policy", &policy, err)) < 0 || (r = lookup(policies, policy, "process.scheduler.policy", &value, err)) < 0 ||
 	    (r = config_int(n, "nice", -20, 19, &nice, err)) < 0 || (r = config_int(n, "priority", 0, 99, &priority, err)) < 0 ||
 	    (r = config_int(n, "runtime", 0, INT64_MAX, &runtime, err)) < 0 || (r = config_int(n, "deadline", 0, INT64_MAX, &deadline, err)) < 0 ||
 	    (r = config_int(n, "period", 0, INT64_MAX, &period, err)) < 0 || (r = config_list(n, "flags", &flags, err)) < 0)
@@ -65,7 +71,7 @@ static int parse_scheduler(struct scheduler_spec *s, const struct json *n, struc
 		.deadline_ns = (uint64_t)deadline, .period_ns = (uint64_t)period,
 	};
 	json_each(flag, flags) {
-		if ((r = lookup(policy_flags, json_str(flag, ""), "scheduler.flags", &value, err)) < 0)
+		if ((r = lookup(policy_flags, json_str(flag, ""), "process.scheduler.flags", &value, err)) < 0)
 			return r;
 		s->flags |= (uint64_t)value;
 	}
@@ -84,7 +90,7 @@ static int parse_io_priority(struct process_spec *p, const struct json *n, struc
 	const char *name = "";
 	int64_t class = 0, level = 0;
 	int r;
-	if ((r = config_string(n, "class", &name, err)) < 0 || (r = lookup(io_classes, name, "ioPriority.class", &class, err)) < 0 ||
+	if ((r = config_string(n, "class", &name, err)) < 0 || (r = lookup(io_classes, name, "process.ioPriority.class", &class, err)) < 0 ||
 	    (r = config_int(n, "priority", 0, 7, &level, err)) < 0)
 		return r;
 	p->io_priority = (int)(class << IOPRIO_CLASS_SHIFT | level);
@@ -172,5 +178,47 @@ int scheduling_set_affinity(const char *cpus, pid_t pid, struct rt_error *err)
 		return rt_fail(err, EINVAL, "%s is no list of CPUs", cpus);
 	if (syscall(SYS_sched_setaffinity, pid, sizeof set, set) < 0)
 		return rt_fail_errno(err, "bind the process to CPUs %s", cpus);
+	return 0;
+}
+
+int config_parse_memory_policy(struct config *c, const struct json *linux_, struct rt_error *err)
+{
+	unsigned char set[CPU_LIMIT / 8];
+	struct memory_policy_spec *p = &c->memory_policy;
+	const struct json *n, *flags;
+	const char *mode = "";
+	int64_t value = 0, bits = 0;
+	int r = config_object(linux_, "memoryPolicy", &n, err);
+	if (r < 0 || !n)
+		return r;
+	if ((r = config_string(n, "mode", &mode, err)) < 0 || (r = lookup(memory_modes, mode, "linux.memoryPolicy: invalid memory policy: mode", &value, err)) < 0 ||
+	    (r = config_string(n, "nodes", &p->nodes, err)) < 0 || (r = config_list(n, "flags", &flags, err)) < 0)
+		return r;
+	json_each(flag, flags) {
+		if ((r = lookup(memory_flags, json_str(flag, ""), "linux.memoryPolicy: invalid memory policy flag", &bits, err)) < 0)
+			return r;
+		value |= bits;
+	}
+	if (p->nodes && !*p->nodes)
+		p->nodes = NULL;
+	if (p->nodes && !parse_cpus(p->nodes, set))
+		return rt_fail(err, EINVAL, "config.json: linux.memoryPolicy.nodes must be a list like 0-3,7, not \"%s\"", p->nodes);
+	p->given = true;
+	p->mode = (int)value;
+	return 0;
+}
+
+int scheduling_set_memory_policy(const struct memory_policy_spec *p, struct rt_error *err)
+{
+	union {
+		unsigned char bytes[CPU_LIMIT / 8];
+		unsigned long words;
+	} set;
+	if (!p->given)
+		return 0;
+	if (p->nodes && !parse_cpus(p->nodes, set.bytes))
+		return rt_fail(err, EINVAL, "%s is no list of memory nodes", p->nodes);
+	if (syscall(SYS_set_mempolicy, p->mode, p->nodes ? &set.words : NULL, p->nodes ? CPU_LIMIT : 0) < 0)
+		return rt_fail(err, errno, errno == EINVAL ? "this machine does not take the mode, flags and nodes of linux.memoryPolicy together" : "set linux.memoryPolicy");
 	return 0;
 }

@@ -18,4 +18,7 @@ must_check int scheduling_apply(const struct process_spec *p, pid_t pid, struct 
  */
 must_check int scheduling_set_affinity(const char *cpus, pid_t pid, struct rt_error *err);
 
+/* linux.memoryPolicy, for this process and all that come of it, once it is in its cgroup. ENOSYS from a kernel without NUMA. */
+must_check int scheduling_set_memory_policy(const struct memory_policy_spec *p, struct rt_error *err);
+
 #endif

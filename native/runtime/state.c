@@ -15,6 +15,7 @@
 #include "common/fs.h"
 #include "common/scope.h"
 #include "runtime/freezer.h"
+#include "runtime/notify.h"
 
 #define STATE_MAX_BYTES (4u << 20)
 #define RECORD_PAGE_BYTES 4096u
@@ -95,6 +96,7 @@ int state_remove(const char *root, const char *id, int dir, struct rt_error *err
 		return rt_fail_errno(err, "remove the state of %s", id);
 	if (rmdir(path) == 0 || errno == ENOENT)
 		return 0;
+	notify_remove(dir);
 	/* A writer that was killed leaves its temporary file. */
 	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_dir DIR *d = copy < 0 ? NULL : fdopendir(copy);

@@ -86,6 +86,8 @@ int main(int argc, char **argv)
 	static struct options opt;
 	struct rt_error err = { 0 };
 	int report[2];
+	/* What a service manager gave this node's agent is no container's. */
+	unsetenv("NOTIFY_SOCKET");
 	int r = tidy_descriptors();
 	if (r < 0)
 		rt_fail(&err, r, "setting up descriptors");

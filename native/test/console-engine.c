@@ -1,11 +1,13 @@
 /*
  * console-engine SOCKET: an engine's end of --console-socket. Prints "listening", takes a terminal's master, prints
- * "size ROWS COLUMNS", and copies what comes out of the terminal until its last user is gone.
+ * "size ROWS COLUMNS", and copies what comes out of the terminal until its last user is gone. Of --pidfd-socket: ends the process.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -34,6 +36,8 @@ int main(int argc, char **argv)
 	printf("listening\n");
 	fflush(stdout);
 	int master = receive_descriptor(accept(server, NULL, NULL));
+	if (master >= 0 && syscall(SYS_pidfd_send_signal, master, SIGKILL, NULL, 0) == 0)
+		return 0;
 	if (master < 0 || ioctl(master, TIOCGWINSZ, &size) < 0)
 		return 1;
 	printf("size %u %u\n", size.ws_row, size.ws_col);

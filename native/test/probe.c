@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -316,6 +317,13 @@ static bool file_operation(const char *op)
 		const char *target = next(), *path = next();
 		begin(op);
 		end(symlink(target, path) == 0);
+	} else if (!strcmp(op, "send")) {
+		struct sockaddr_un to = { .sun_family = AF_UNIX };
+		strncpy(to.sun_path, next(), sizeof to.sun_path - 1);
+		const char *text = next();
+		int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+		begin(op);
+		end(sendto(fd, text, strlen(text), 0, (struct sockaddr *)&to, sizeof to) >= 0);
 	} else {
 		return false;
 	}

@@ -197,7 +197,7 @@ describe('a config', () => {
   const refused: [string, (config: OciConfig) => void, string][] = [
     ['an unknown namespace', (c) => c.linux.namespaces.push({ type: 'space' }), 'namespace space is not supported'],
     ['a namespace twice', (c) => c.linux.namespaces.push({ type: 'pid' }), 'namespace pid is given twice'],
-    ['no mount namespace', (c) => c.linux.namespaces.splice(4, 1), 'needs a new mount namespace'],
+    ['no mount namespace', (c) => c.linux.namespaces.splice(4, 1), 'needs a mount namespace'],
     ['an SELinux label', (c) => Object.assign(c.process, { selinuxLabel: 'a:b:c' }), 'process.selinuxLabel is not supported'],
     ['an AppArmor profile', (c) => Object.assign(c.process, { apparmorProfile: 'x' }), 'process.apparmorProfile x is not '],
     ['Intel RDT', (c) => Object.assign(c.linux, { intelRdt: { closID: 'x' } }), 'linux.intelRdt is not supported'],

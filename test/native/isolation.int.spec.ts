@@ -1,8 +1,18 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asHostRoot, HOST_BASE, type OciConfig, type Outcome, reportOf, runtimePath, statusField, TestBundle } from './bundle.js';
+import {
+  asHostRoot,
+  eventually,
+  HOST_BASE,
+  type OciConfig,
+  type Outcome,
+  reportOf,
+  runtimePath,
+  statusField,
+  TestBundle,
+} from './bundle.js';
 
 let bundle: TestBundle;
 beforeEach(() => {
@@ -73,6 +83,40 @@ describe('namespaces', () => {
     } finally {
       other.dispose();
     }
+    expect(bundle.leftovers()).toEqual([]);
+  });
+
+  it('of mounts are joined too, and the container sees nothing of what was in it', async () => {
+    const holder = spawn('unshare', ['-m', 'sleep', '60'], { stdio: 'ignore' });
+    try {
+      const path = `/proc/${holder.pid}/ns/mnt`;
+      const own = readlinkSync('/proc/self/ns/mnt');
+      await eventually(() => readlinkSync(path) !== own, 'the namespace is there');
+      const joined = readlinkSync(path);
+      const source = bundle.makeDir('source');
+      writeFileSync(join(source, 'file'), '');
+      const outcome = bundle.run(['report', 'ls', '/m', 'ls', '/'], (config) => {
+        asHostRoot(config);
+        config.mounts.push({ destination: '/m', type: 'bind', source, options: ['bind'] });
+        config.linux.namespaces = config.linux.namespaces.map((each) => (each.type === 'mount' ? { ...each, path } : each));
+      });
+      expect(outcome.stderr).toBe('');
+      const { ns, mountinfo } = reportOf(outcome);
+      expect(ns.mnt).toBe(joined);
+      expect(namesIn(outcome, 1)).toEqual(['file']);
+      expect(namesIn(outcome, 2)).not.toContain('etc');
+      expect([...mountsOf(mountinfo).keys()].filter((place) => place === '/')).toEqual(['/']);
+      expect(mountinfo).not.toContain(bundle.stateRoot);
+    } finally {
+      holder.kill('SIGKILL');
+    }
+    const host = bundle.run(['report'], (config) => {
+      asHostRoot(config);
+      config.linux.namespaces = config.linux.namespaces.map((each) =>
+        each.type === 'mount' ? { ...each, path: `/proc/${process.pid}/ns/mnt` } : each,
+      );
+    });
+    expect(host.stderr).toContain('is the mount namespace that the runtime is in');
     expect(bundle.leftovers()).toEqual([]);
   });
 

@@ -56,6 +56,41 @@ describe('the scheduler', () => {
   });
 });
 
+describe('the memory policy', () => {
+  const numa = ['read', '/proc/self/numa_maps'];
+  const policyOf = (outcome: Outcome, line = 0): string => String(outcome.lines[line]?.text).split(' ')[1] ?? '';
+
+  it.each([
+    [{ mode: 'MPOL_INTERLEAVE', nodes: '0' }, 'interleave:0'],
+    [{ mode: 'MPOL_BIND', nodes: '0', flags: ['MPOL_F_STATIC_NODES'] }, 'bind=static:0'],
+    [{ mode: 'MPOL_PREFERRED', nodes: '0', flags: ['MPOL_F_RELATIVE_NODES'] }, 'prefer=relative:0'],
+    [{ mode: 'MPOL_LOCAL' }, 'local'],
+    [{ mode: 'MPOL_DEFAULT' }, 'default'],
+  ])('is the config’s: %o', (memoryPolicy, policy) => {
+    const outcome = bundle.run(numa, onLinux({ memoryPolicy }));
+    expect(outcome.stderr).toBe('');
+    expect(policyOf(outcome)).toBe(policy);
+  });
+
+  it('is that of every process of exec', () => {
+    bundle.create(['wait'], onLinux({ memoryPolicy: { mode: 'MPOL_INTERLEAVE', nodes: '0' } }));
+    bundle.runtime(['start', bundle.id]);
+    expect(policyOf(bundle.runtime(['exec', bundle.id, '/probe', ...numa]))).toBe('interleave:0');
+  });
+
+  it.each([
+    [{}, 'linux.memoryPolicy: invalid memory policy: mode "" is unknown'],
+    [{ mode: 'INTERLEAVE' }, 'mode "INTERLEAVE" is unknown'],
+    [{ mode: 'MPOL_BIND', nodes: '0', flags: ['FAST'] }, 'invalid memory policy flag "FAST" is unknown'],
+    [{ mode: 'MPOL_BIND', nodes: '0-' }, 'linux.memoryPolicy.nodes must be a list'],
+    [{ mode: 'MPOL_BIND', nodes: '8191' }, 'does not take the mode, flags and nodes'],
+    [{ mode: 'MPOL_BIND' }, 'does not take the mode, flags and nodes'],
+  ])('that makes no sense is refused: %o', (memoryPolicy, message) => {
+    expect(bundle.run(['exit', '0'], onLinux({ memoryPolicy })).stderr).toContain(message);
+    expect(bundle.leftovers()).toEqual([]);
+  });
+});
+
 describe('the I/O priority', () => {
   const IOPRIO_GET = ['syscall', 'x86_64', '252', '1', '0', '0'];
   it.each([

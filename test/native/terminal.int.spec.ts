@@ -72,3 +72,32 @@ it('is refused where nobody takes it, or nobody asked for one', () => {
   }
   expect(bundle.leftovers()).toEqual([]);
 });
+
+it('gives a pidfd of each process to an engine that asks for one', async () => {
+  bundle.write(bundle.config(['wait']));
+  const takes = async (args: (socket: string) => string[]): Promise<void> => {
+    const socket = join(bundle.dir, `${args.length}-${Math.random()}.sock`);
+    const engine = spawn(join(nativeDir, 'test/console-engine'), [socket], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const ended = new Promise((done) => engine.once('close', done));
+    await new Promise((done) => engine.stdout.once('data', done));
+    expect(bundle.runtime(args(socket))).toMatchObject({ status: 0, stderr: '' });
+    expect(await ended).toBe(0);
+  };
+  const status = () => JSON.parse(bundle.runtime(['state', bundle.id]).stdout).status as string;
+  for (const command of [['create'], ['run', '--detach']]) {
+    await takes((socket) => [...command, '--bundle', bundle.dir, '--pidfd-socket', socket, bundle.id]);
+    await eventually(() => status() === 'stopped', 'the engine has ended the container');
+    bundle.runtime(['delete', bundle.id]);
+  }
+  bundle.create(['wait']);
+  bundle.runtime(['start', bundle.id]);
+  await takes((socket) => ['exec', '--detach', '--pidfd-socket', socket, bundle.id, '/probe', 'wait']);
+  await eventually(
+    () => bundle.runtime(['ps', '--format', 'json', bundle.id]).stdout.trim().split(',').length === 1,
+    'it has ended the process',
+  );
+  expect(status()).toBe('running');
+  const nobody = bundle.runtime(['exec', '--detach', '--pidfd-socket', join(bundle.dir, 'nobody'), bundle.id, '/probe', 'wait']);
+  expect(nobody.stderr).toContain('connect to the pidfd socket');
+  expect(bundle.runtime(['ps', '--format', 'json', bundle.id]).stdout.trim().split(',')).toHaveLength(1);
+});
