@@ -19,6 +19,9 @@ struct json_doc {
 	struct json *root;
 };
 
+/* Of an object: up to here each name is compared with all before it. */
+#define FEW_MEMBERS 32
+
 struct parser {
 	const char *start, *p, *end;
 	struct json_doc *doc;
@@ -239,7 +242,8 @@ static int read_key(struct parser *ps, const struct json *object, const char **k
 	if (r < 0)
 		return r;
 	*key_hash = hash(*key);
-	json_each(m, object) {
+	/* Those of a large object are compared all at once, at its end. */
+	for (const struct json *m = object->count < FEW_MEMBERS ? object->child : NULL; m; m = m->next) {
 		if (m->key_hash == *key_hash && !strcmp(m->key, *key))
 			return bad(ps, "duplicate member name");
 	}
@@ -250,6 +254,28 @@ static int read_key(struct parser *ps, const struct json *object, const char **k
 		return bad(ps, "expected ':'");
 	ps->p++;
 	return 0;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* In the order of their names, so that a hostile object of many members costs no more than its sorting. */
+static int check_large(struct parser *ps, const struct json *object)
+{
+	size_t n = 0;
+	const char **keys = calloc(object->count, sizeof *keys);
+	if (!keys)
+		return no_memory(ps);
+	json_each(m, object)
+		keys[n++] = m->key;
+	qsort(keys, n, sizeof *keys, compare_keys);
+	size_t i = 1;
+	while (i < n && strcmp(keys[i - 1], keys[i]))
+		i++;
+	free(keys);
+	return i < n ? bad(ps, "duplicate member name") : 0;
 }
 
 static int read_container(struct parser *ps, struct json *n)
@@ -284,6 +310,8 @@ static int read_container(struct parser *ps, struct json *n)
 		}
 		if (ps->p >= ps->end || *ps->p != close)
 			return bad(ps, object ? "expected ',' or '}'" : "expected ',' or ']'");
+		if (object && n->count > FEW_MEMBERS && (r = check_large(ps, n)) < 0)
+			return r;
 		ps->p++;
 		ps->depth--;
 		return 0;
@@ -299,7 +327,7 @@ static int read_value(struct parser *ps, struct json **out)
 	if (!n)
 		return no_memory(ps);
 	*n = (struct json){ 0 };
-	/* Linked only when whole: the duplicate check of an enclosing object walks finished members. */
+	/* Linked only when whole: the duplicate checks walk finished members. */
 	int r;
 	char c = *ps->p;
 	if (c == '{' || c == '[') {

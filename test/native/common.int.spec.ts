@@ -96,6 +96,10 @@ describe('the JSON reader', () => {
     const members = (n: number): string => `{${Array.from({ length: n }, (_, i) => `"k${i}":0`).join(',')}}`;
     expect(echo([members(4096)])[0]).toMatch(/^\{/);
     expect(echo([members(4097)])[0]).toContain('too many members');
+    for (const of of [2, 32, 33, 34, 4096]) {
+      for (const like of [0, of - 2])
+        expect(echo([members(of - 1).replace('}', `,"k${like}":1}`)])[0], `${of}`).toContain('duplicate member name');
+    }
   });
 });
 
