@@ -107,6 +107,19 @@ describe('detachment', () => {
     expect((await shim.ended()).exitCode).toBe(37);
   });
 
+  it('keeps what a service manager gave its caller from the container', async () => {
+    process.env.NOTIFY_SOCKET = '/run/manager';
+    try {
+      const shim = await bench.start({ command: 'env; ls /run' });
+      await shim.ended();
+      const output = outputOf(await shim.log(), 'stdout').toString();
+      expect(output).toContain('PATH=');
+      expect(output).not.toMatch(/NOTIFY|manager/);
+    } finally {
+      delete process.env.NOTIFY_SOCKET;
+    }
+  });
+
   it('leaves its caller’s session, directory, descriptors and output', async () => {
     const shim = await bench.prepare({ command: 'sleep 1000' });
     const script = 'cd "$1"; shift; exec 7<"$1/config.json"; shift; trap "" HUP; exec "$@"';
