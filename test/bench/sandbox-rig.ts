@@ -11,8 +11,8 @@ const MiB = 1024 * 1024;
 export class SandboxRig {
   readonly #rootfs: string;
   readonly #seccomp: OciSeccomp;
+  readonly #configs = new Map<string, string>();
   #made = 0;
-  #config = '';
 
   constructor(
     private readonly directory: string,
@@ -60,7 +60,7 @@ export class SandboxRig {
       maxOpenFiles: 1024,
       swapAccounting: false,
     });
-    this.#config = JSON.stringify(config);
+    if (park !== undefined) this.#configs.set(id, JSON.stringify(config));
     const template = park === 'bare' ? { ...config, mounts: [], linux: { ...config.linux, resources: {} } } : config;
     writeFileSync(join(bundle, 'config.json'), JSON.stringify(template));
     return {
@@ -79,9 +79,10 @@ export class SandboxRig {
     };
   }
 
-  /** Writes the whole config of the container that was made last. */
+  /** Writes the whole config of a container that was made to be parked. */
   complete(launch: ShimLaunch): void {
-    writeFileSync(join(launch.bundle, 'config.json'), this.#config);
+    writeFileSync(join(launch.bundle, 'config.json'), this.#configs.get(launch.id) ?? '');
+    this.#configs.delete(launch.id);
   }
 
   /** Waits until the exit record can be read; returns when that was, in milliseconds of `performance`. Then waits for the rest of it to go. */

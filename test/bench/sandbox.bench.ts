@@ -1,16 +1,17 @@
 /*
- * npm run bench -- sandbox [--iterations 100] [--paced 40] [--idle 50] [--no-samples]
+ * npm run bench -- sandbox [--iterations 100] [--paced 40] [--at-once 1,4,8] [--idle 200] [--no-samples]
  *
  * A container as the agent starts it, everything on (shim, log, seccomp, capabilities, user and network namespace, limits), of a program that does nothing: from
  * the request to the program's start, and to the exit record. Cold through the launcher, cold by a fork of this process, and by the claim of a container that waits, bare (`pooled`) or with
  * its root (`parked`), in turn, and `crun run` of the same bundle
- * beside them, without a shim or a log; crun is that on PATH, or that BERTH_BENCH_CRUN names. One at a time, back to back and paced (Poisson, 50 ms in the
- * mean), then four at a time. And the private memory of a container that waits, its shim included.
+ * beside them, bare, without a shim or a log, and under conmon, which gives it both; crun is that on PATH, or that BERTH_BENCH_CRUN names. One at a time, back to
+ * back and paced (Poisson, 50 ms in the mean), then so many at a time as --at-once says, claims from a pool that was full before. And the private memory of a
+ * container that waits, its shim included, while so many of them run.
  *
  * All run in one mount namespace in which the records stand on a tmpfs and from which a machine's second, unified cgroup hierarchy is gone: crun refuses such machines.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -32,14 +33,14 @@ const { values } = parseArgs({
   options: {
     iterations: { type: 'string', default: '100' },
     paced: { type: 'string', default: '40' },
-    idle: { type: 'string', default: '50' },
+    'at-once': { type: 'string', default: '1,4,8' },
+    idle: { type: 'string', default: '200' },
     'no-samples': { type: 'boolean', default: false },
   },
 });
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const native = process.env.BERTH_NATIVE_DIR ?? join(root, 'native/build');
 const paceMs = 50;
-const atOnce = 4;
 /** After parking, so long before the claim: what parking leaves the kernel to do is not the claim's. */
 const settleMs = 10;
 
@@ -59,10 +60,18 @@ function byShim(rig: SandboxRig, launcher: ShimLauncher): Way {
 /** Into a container that was parked before: only the claim is timed, as in a node that had time to fill its pool. */
 function byClaim(rig: SandboxRig, launcher: ShimLauncher, how: 'root' | 'bare'): Way {
   return async () => {
-    const launch = rig.make([], how);
-    await launcher.park(launch, how);
-    const parked = await ParkedShim.hold(new ShimDirectory(launch.directory).socketPath);
+    const claim = await park(rig, launcher, how);
     await sleep(settleMs);
+    return claim();
+  };
+}
+
+/** Makes a container that waits; the way is its claim. */
+async function park(rig: SandboxRig, launcher: ShimLauncher, how: 'root' | 'bare'): Promise<Way> {
+  const launch = rig.make([], how);
+  await launcher.park(launch, how);
+  const parked = await ParkedShim.hold(new ShimDirectory(launch.directory).socketPath);
+  return async () => {
     rig.complete(launch);
     const began = performance.now();
     const { timeoutMs, stopGraceMs, stopSignal, logMaxBytes } = launch;
@@ -81,6 +90,56 @@ function byCrun(rig: SandboxRig, connection: LauncherConnection, stateDir: strin
     rmSync(bundle, { recursive: true, force: true });
     if (end.code !== 0) throw new Error(`crun: ${end.stderr.trim()}`);
     return { startedMs: null, endedMs };
+  };
+}
+
+/** As podman has it: conmon creates the container and stays with it, `crun start` starts it, and conmon leaves its exit status in a file. */
+function byConmon(rig: SandboxRig, connection: LauncherConnection, crun: string, stateDir: string): Way {
+  const run = async (program: string, args: readonly string[]): Promise<void> => {
+    const end = await connection.run(program, args, 60_000);
+    if (end.code !== 0) throw new Error(`${program}: ${end.stderr.trim()}`);
+  };
+  return async () => {
+    const { bundle, id } = rig.make([]);
+    const [pidFile, exits] = [join(bundle, 'pid'), join(bundle, 'exits')];
+    mkdirSync(exits);
+    const began = performance.now();
+    await run('conmon', [
+      ...[
+        '--cid',
+        id,
+        '--cuuid',
+        id,
+        '--name',
+        id,
+        '--bundle',
+        bundle,
+        '--runtime',
+        crun,
+        '--runtime-arg',
+        '--root',
+        '--runtime-arg',
+        stateDir,
+      ],
+      ...[
+        '--container-pidfile',
+        pidFile,
+        '--exit-dir',
+        exits,
+        '--log-path',
+        `k8s-file:${join(bundle, 'log')}`,
+        '--socket-dir-path',
+        bundle,
+      ],
+    ]);
+    while (!existsSync(pidFile) || statSync(pidFile).size === 0) await sleep(1);
+    await run('crun', ['--root', stateDir, 'start', id]);
+    const startedMs = performance.now() - began;
+    while (!existsSync(join(exits, id))) await sleep(1);
+    const endedMs = performance.now() - began;
+    await run('crun', ['--root', stateDir, 'delete', id]);
+    rmSync(bundle, { recursive: true, force: true });
+    return { startedMs, endedMs };
   };
 }
 
@@ -107,12 +166,13 @@ async function inTurn(ways: ReadonlyMap<string, Way>, rounds: number, isPaced: b
   for (const [name, found] of samples) report(name, { atOnce: 1, paced: isPaced }, found);
 }
 
-async function manyAtOnce(name: string, way: Way, count: number): Promise<void> {
+/** `ways` gives the way of each start; it is asked `count` times. */
+async function manyAtOnce(name: string, ways: () => Way, count: number, atOnce: number): Promise<void> {
   const samples: Awaited<ReturnType<Way>>[] = [];
   let left = count;
   const began = performance.now();
   const lane = async () => {
-    while (left-- > 0) samples.push(await way());
+    while (left-- > 0) samples.push(await ways()());
   };
   await Promise.all(Array.from({ length: atOnce }, lane));
   const perSecond = Math.round((count / (performance.now() - began)) * 10_000) / 10;
@@ -153,13 +213,30 @@ async function measure(directory: string): Promise<void> {
   if (crun === '') print({ bench: 'sandbox', way: 'crun', leftOut: 'no crun on PATH' });
   else {
     ways.set('crun', byCrun(rig, connection, join(directory, 'state/crun')));
+    const conmon = spawnSync('sh', ['-c', 'command -v conmon'], { encoding: 'utf8' }).stdout.trim();
+    if (conmon === '') print({ bench: 'sandbox', way: 'conmon', leftOut: 'no conmon on PATH' });
+    else {
+      symlinkSync(conmon, join(programs, 'conmon'));
+      ways.set('conmon', byConmon(rig, connection, crun, join(directory, 'state/conmon')));
+    }
     print({ bench: 'sandbox', way: 'crun', version: spawnSync(crun, ['--version'], { encoding: 'utf8' }).stdout.split('\n')[0] });
   }
   for (const way of ways.values()) await way();
   await inTurn(ways, Number(values.iterations), false);
   await inTurn(ways, Number(values.paced), true);
-  // Several claims a second are parked as fast as they are claimed: what that costs is the cold start's.
-  for (const [name, way] of ways) if (name !== 'pooled' && name !== 'parked') await manyAtOnce(name, way, Number(values.iterations));
+  const pools = new Map<string, 'root' | 'bare'>([
+    ['pooled', 'bare'],
+    ['parked', 'root'],
+  ]);
+  for (const atOnce of values['at-once'].split(',').map(Number)) {
+    for (const [name, way] of ways) {
+      const count = Number(values.iterations);
+      const claims: Way[] = [];
+      const how = pools.get(name);
+      while (how !== undefined && claims.length < count) claims.push(await park(rig, resident, how));
+      await manyAtOnce(name, () => claims.pop() ?? way, count, atOnce);
+    }
+  }
   await idle(rig, resident, Number(values.idle));
   connection.close();
   await resident.close();

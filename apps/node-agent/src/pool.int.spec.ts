@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { killProcess } from './host/cgroups.js';
 import { findShims } from './recovery/find-shims.js';
 import { programsOf } from './testing/chaos.js';
+import { churn } from './testing/churn.js';
 import { eventually, missingForContainers, TestNode } from './testing/test-node.js';
 
 const missing = missingForContainers();
@@ -80,26 +81,7 @@ describe.skipIf(missing !== null)(`an agent and its pool of sandboxes${missing =
   it('uses none twice, and leaves nothing of forty runs', async () => {
     await isFull();
     const before = await hits();
-    const runs = Array.from({ length: 40 }, (_, index) => ({
-      ...node.assignment({
-        command: [
-          '/bin/sh',
-          '-c',
-          'ls /tmp /dev/shm; echo mine > /tmp/left; echo mine > /dev/shm/left; hostname left; cat /proc/self/uid_map',
-        ],
-      }),
-      tenant: `tenant-${index % 2}`,
-    }));
-    for (const run of runs) {
-      node.server.assign(run);
-      // Some find one that waits, some come too soon.
-      await new Promise((resolve) => setTimeout(resolve, 40));
-    }
-    for (const run of runs) {
-      const { output, exit } = await node.ended(run);
-      expect(exit?.exitCode).toBe(0);
-      expect(output).not.toContain('left\n');
-    }
+    await churn(node, { containers: 40, atOnce: 3 });
     expect(await hits()).toBeGreaterThan(before);
     await node.idle();
     await isFull();

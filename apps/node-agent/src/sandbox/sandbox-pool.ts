@@ -146,16 +146,20 @@ export class SandboxPool {
     return found ?? null;
   }
 
-  /** What is missing most; undefined when the pool is full. */
+  /** What is missing most, by the part of what is wanted that is there; undefined when the pool is full. Those with a root first: they spare a start the most. */
   private missing(): { readonly key: StockKey; readonly plan: SandboxPlan } | undefined {
-    const stock = (key: StockKey): number => this.#ready.get(key)?.length ?? 0;
-    const network = this.#networks.find((kind) => stock(kind) < this.parts.size);
-    if (network !== undefined) return { key: network, plan: { kind: 'bare', network } };
+    const wanted: { readonly key: StockKey; readonly plan: SandboxPlan; readonly part: number }[] = [];
+    const want = (key: StockKey, plan: SandboxPlan, count: number): void => {
+      const part = (this.#ready.get(key)?.length ?? 0) / count;
+      if (part < 1) wanted.push({ key, plan, part });
+    };
     for (const [key, count] of this.#recent.wanted(Date.now())) {
       const plan = this.#recent.planOf(key);
-      if (plan !== undefined && stock(key) < count) return { key, plan: { kind: 'root', ...plan } };
+      if (plan !== undefined) want(key, { kind: 'root', ...plan }, count);
     }
-    return undefined;
+    for (const network of this.#networks) want(network, { kind: 'bare', network }, this.parts.size);
+    // The sort is stable.
+    return wanted.sort((x, y) => x.part - y.part)[0];
   }
 
   private async makeAll(): Promise<void> {
