@@ -87,6 +87,22 @@ describe('a seccomp listener', () => {
     expect(messages()[1]?.pid).not.toBe(bundle.pid());
   });
 
+  it('may ask to be waited for, and the same flag is passed over in a filter without one', async () => {
+    const flags = ['SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV'];
+    const change = await listen(1);
+    const outcome = bundle.run(GETPPID, (config) => {
+      change(config);
+      Object.assign(config.linux.seccomp ?? {}, { flags });
+    });
+    expect(outcome.stderr).toBe('');
+    expect(outcome.lines[0]).toMatchObject({ result: 4242 });
+    const unheard = bundle.run(['read', '/proc/self/status'], (config) => {
+      config.linux.seccomp = { defaultAction: 'SCMP_ACT_ALLOW', flags, syscalls: [{ names: ['mq_unlink'], action: 'SCMP_ACT_ERRNO' }] };
+    });
+    expect(unheard.stderr).toBe('');
+    expect(statusField(String(unheard.lines[0]?.text), 'Seccomp_filters')).toBe('1');
+  });
+
   it('must be there', () => {
     const rule = { names: ['getppid'], action: 'SCMP_ACT_NOTIFY' };
     const run = (seccomp: Record<string, unknown>) =>
