@@ -162,10 +162,11 @@ void notify_wait(int fd, pid_t pid, bool leaves)
 	cleanup_fd int process = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct pollfd fds[] = { { .fd = own, .events = POLLIN }, { .fd = process, .events = POLLIN } };
 	char message[MESSAGE_MAX + 1];
-	while (process >= 0 && retry_eintr(poll(fds, 2, -1)) > 0) {
-		/* What came before the end counts. */
+	for (;;) {
+		/* Without a process it has ended, and was waited for. What it said before that counts. */
+		bool ended = process < 0 || retry_eintr(poll(fds, 2, -1)) < 0 || fds[1].revents;
 		ssize_t n = recv(own, message, MESSAGE_MAX, MSG_DONTWAIT | MSG_TRUNC);
-		if (n < 0 && fds[1].revents)
+		if (n < 0 && ended)
 			return;
 		if (n < 0 || n > MESSAGE_MAX)
 			continue;
