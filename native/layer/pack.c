@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/scope.h"
+#include "layer/each.h"
 #include "layer/erofs-image.h"
 #include "layer/names.h"
 #include "layer/pack-directories.h"
@@ -164,8 +165,9 @@ static int pack_hardlink(struct pack *p, const struct tar_entry *e, uint32_t dir
 	return names_add(&p->names, directory, base, (enum name_kind)found.kind, found.inode, &there, err);
 }
 
-static int pack_entry(struct pack *p, const struct tar_entry *e, struct rt_error *err)
+static int pack_entry(void *taker, const struct tar_entry *e, struct rt_error *err)
 {
+	struct pack *p = taker;
 	char path[LAYER_PATH_MAX];
 	const char *base, *hidden;
 	uint32_t directory, id;
@@ -201,23 +203,6 @@ static int pack_entry(struct pack *p, const struct tar_entry *e, struct rt_error
 	return rt_fail(err, EPROTO, "entry of unknown type");
 }
 
-static int pack_all(struct pack *p, const struct layer_limits *limits, struct rt_error *err)
-{
-	cleanup_free struct tar_entry *e = malloc(sizeof *e);
-	if (!e)
-		return rt_fail(err, ENOMEM, "pack the layer");
-	int r;
-	while ((r = tar_next(&p->tar, e, err)) > 0) {
-		r = pack_entry(p, e, err);
-		if (r < 0)
-			return r;
-		p->entries++;
-		if (p->tar.entries + p->names.implied > limits->max_entries)
-			return rt_fail(err, EFBIG, "the layer holds more than %llu entries", (unsigned long long)limits->max_entries);
-	}
-	return r;
-}
-
 int pack_layer(const struct byte_source *archive, int image, const struct layer_limits *limits, struct pack_result *out, struct rt_error *err)
 {
 	__attribute__((cleanup(pack_free))) struct pack p = { 0 };
@@ -229,7 +214,7 @@ int pack_layer(const struct byte_source *archive, int image, const struct layer_
 	if (r == 0 && !p.item)
 		r = rt_fail(err, ENOMEM, "pack the layer");
 	if (r == 0)
-		r = pack_all(&p, limits, err);
+		r = layer_each(&p.tar, pack_entry, &p, &p.names.implied, &p.entries, err);
 	if (r == 0)
 		r = tar_drain(&p.tar, err);
 	if (r == 0)

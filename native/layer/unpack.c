@@ -9,6 +9,7 @@
 
 #include "common/fs.h"
 #include "common/scope.h"
+#include "layer/each.h"
 #include "layer/path.h"
 #include "layer/tar.h"
 #include "layer/tree.h"
@@ -195,8 +196,9 @@ static int unpack_device(int dirfd, const char *base, struct rt_error *err)
 	return r < 0 ? r : tree_whiteout(dirfd, base, err);
 }
 
-static int unpack_entry(struct unpack *u, const struct tar_entry *e, struct rt_error *err)
+static int unpack_entry(void *taker, const struct tar_entry *e, struct rt_error *err)
 {
+	struct unpack *u = taker;
 	char path[LAYER_PATH_MAX];
 	const char *base, *hidden;
 	int dirfd;
@@ -231,29 +233,12 @@ static int unpack_entry(struct unpack *u, const struct tar_entry *e, struct rt_e
 	return rt_fail(err, EPROTO, "entry of unknown type");
 }
 
-static int unpack_all(struct unpack *u, const struct layer_limits *limits, struct rt_error *err)
-{
-	cleanup_free struct tar_entry *e = malloc(sizeof *e);
-	if (!e)
-		return rt_fail(err, ENOMEM, "unpack the layer");
-	int r;
-	while ((r = tar_next(&u->tar, e, err)) > 0) {
-		r = unpack_entry(u, e, err);
-		if (r < 0)
-			return r;
-		u->entries++;
-		if (u->tar.entries + u->tree.implied > limits->max_entries)
-			return rt_fail(err, EFBIG, "the layer holds more than %llu entries", (unsigned long long)limits->max_entries);
-	}
-	return r;
-}
-
 int unpack_layer(const struct byte_source *archive, int dir, const struct layer_limits *limits, struct unpack_result *out, struct rt_error *err)
 {
 	__attribute__((cleanup(unpack_free))) struct unpack u = { 0 };
 	tree_init(&u.tree, dir);
 	tar_open(&u.tar, archive, limits);
-	int r = unpack_all(&u, limits, err);
+	int r = layer_each(&u.tar, unpack_entry, &u, &u.tree.implied, &u.entries, err);
 	if (r == 0)
 		r = tar_drain(&u.tar, err);
 	if (r == 0)
