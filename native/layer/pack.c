@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/scope.h"
 #include "layer/each.h"
 #include "layer/erofs-image.h"
 #include "layer/names.h"
