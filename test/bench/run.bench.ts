@@ -26,7 +26,7 @@ const { values } = parseArgs({
     paced: { type: 'string', default: '30' },
     seconds: { type: 'string', default: '10' },
     'at-once': { type: 'string', default: '8' },
-    networks: { type: 'string', default: 'none,egress' },
+    networks: { type: 'string', default: 'none' },
     'no-samples': { type: 'boolean', default: false },
   },
 });
