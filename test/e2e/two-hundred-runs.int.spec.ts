@@ -16,8 +16,8 @@ import { TestService, type TestTenant } from '../support/service.js';
 
 const MiB = 1 << 20;
 const concurrency = 4;
-/** What an agent keeps ready by default. */
-const pooledSandboxes = 4;
+/** What an agent keeps ready by default: bare ones, and ones with the root of what ran lately. */
+const pooledSandboxes = 4 + 4;
 const sandboxName = /pool-[0-9a-f]{16}/;
 
 /** A way for a run to end: how to bring it about, and what its record must then say. */
