@@ -261,8 +261,6 @@ static int make_process(struct creation *n, bool wait_for_start, struct rt_error
 	close(take_fd(&far_end));
 	if (r == 0)
 		r = release_init(n, err);
-	if (r == 0 && n->options->pidfd_socket)
-		r = engine_send_pidfd(n->options->pidfd_socket, pid, err);
 	return r < 0 ? sync_cause(n->sync_fd, r, err) : 0;
 }
 
@@ -335,10 +333,19 @@ void creation_release(struct creation *n)
 	config_free(&n->config);
 }
 
+/* The last step of all: the engine may end the process as soon as it has this. */
+static int send_pidfd(const struct creation *n, struct rt_error *err)
+{
+	const char *socket = n->options->pidfd_socket;
+	return socket ? engine_send_pidfd(socket, n->state.pid, err) : 0;
+}
+
 int container_create(const struct container_options *o, struct rt_error *err)
 {
 	struct creation n = CREATION_OF(o);
 	int r = creation_make(&n, true, err);
+	if (r == 0)
+		r = send_pidfd(&n, err);
 	if (r < 0)
 		creation_undo(&n);
 	creation_release(&n);
@@ -394,6 +401,8 @@ int container_run(const struct container_options *o, int *status, struct rt_erro
 		r = sync_send(n.sync_fd, SYNC_GO, err);
 	if (r == 0)
 		r = sync_receive(n.sync_fd, &m, err);
+	if (r == 0)
+		r = send_pidfd(&n, err);
 	if (r < 0) {
 		creation_undo(&n);
 	} else {

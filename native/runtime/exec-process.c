@@ -163,11 +163,13 @@ static int start(struct joining *j, struct terminal *t, struct rt_error *err)
 	if (r < 0 || (r = process_set_oom_score(&c->process, j->pid, err)) < 0 || (r = sync_send_pid(j->sync_fd, SYNC_GO, j->pid, err)) < 0 ||
 	    (r = sync_expect(j->sync_fd, SYNC_READY, &m, err)) < 0 || (r = process_set_rlimits(c, j->pid, err)) < 0 ||
 	    (r = scheduling_apply(&c->process, j->pid, err)) < 0 ||
-	    (o->pid_file && (r = process_write_pid_file(o->pid_file, j->pid, err)) < 0) ||
-	    (o->pidfd_socket && (r = engine_send_pidfd(o->pidfd_socket, j->pid, err)) < 0) || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0)
+	    (o->pid_file && (r = process_write_pid_file(o->pid_file, j->pid, err)) < 0) || (r = sync_send(j->sync_fd, SYNC_GO, err)) < 0)
 		return r;
 	/* The exec closes the socket; a failed one says why. */
-	return sync_receive(j->sync_fd, &m, err);
+	if ((r = sync_receive(j->sync_fd, &m, err)) < 0 || !o->pidfd_socket)
+		return r;
+	/* The last step of all: the engine may end the process as soon as it has this. */
+	return engine_send_pidfd(o->pidfd_socket, j->pid, err);
 }
 
 static void release(struct joining *j)
