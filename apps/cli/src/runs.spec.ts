@@ -42,6 +42,7 @@ describe('the end of a run', () => {
       'run_1 failed (outOfMemory, the container): so it was',
     );
     expect(explainEnd(run({ failure: failure('nodeLost', 'platform') }))).toBe('run_1 failed (nodeLost, the platform): so it was');
+    expect(explainEnd(run({ state: 'canceled', failure: failure('preempted', 'user') }))).toBe('run_1 was stopped (preempted): so it was');
     expect(explainEnd(run({ state: 'canceled' }))).toBe('run_1 was canceled before it started');
     expect(explainEnd(run({ state: 'canceled', startedAt: '2026-01-01T00:00:00Z' }))).toBe('run_1 was canceled');
   });

@@ -38,6 +38,7 @@ export function exitCodeOf({ state, exitCode, signal }: Run): number {
 
 /** One line about an end that the container's exit code alone does not explain; null when it does. */
 export function explainEnd({ id, state, failure, startedAt }: Run): string | null {
+  if (state === 'canceled' && failure !== null) return `${id} was stopped (${failure.code}): ${failure.message}`;
   if (state === 'canceled') return startedAt === null ? `${id} was canceled before it started` : `${id} was canceled`;
   if (failure === null || failure.code === 'nonZeroExit') return null;
   return `${id} failed (${failure.code}, ${failure.blame === 'user' ? 'the container' : 'the platform'}): ${failure.message}`;
@@ -47,6 +48,7 @@ export function explainEnd({ id, state, failure, startedAt }: Run): string | nul
 export function describeState(current: Run): string {
   const { state, waitingFor, failure } = current;
   if (state === 'queued' && waitingFor !== null) return `queued (${waitingFor})`;
+  if (state === 'canceled' && failure !== null) return `canceled (${failure.code})`;
   if (state !== 'failed') return state;
   return failure === null || failure.code === 'nonZeroExit' ? `failed (${exitCodeOf(current)})` : `failed (${failure.code})`;
 }

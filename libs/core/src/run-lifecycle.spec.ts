@@ -36,11 +36,12 @@ const standing: fc.Arbitrary<RunStanding> = fc.record({
   attempt: fc.nat(3),
   maxAttempts: fc.integer({ min: 1, max: 3 }),
   cancelRequested: fc.boolean(),
+  preemptedFor: fc.constantFrom(null, 'run_other'),
 });
 
 /** Lives a whole life by the table and returns every standing on the way. */
 function live(maxAttempts: number, facts: readonly RunFact[]): RunStanding[] {
-  const path: RunStanding[] = [{ state: 'queued', attempt: 0, maxAttempts, cancelRequested: false }];
+  const path: RunStanding[] = [{ state: 'queued', attempt: 0, maxAttempts, cancelRequested: false, preemptedFor: null }];
   for (const next of facts) {
     const now = path.at(-1);
     if (now === undefined) break;
@@ -51,7 +52,7 @@ function live(maxAttempts: number, facts: readonly RunFact[]): RunStanding[] {
   return path;
 }
 
-const running: RunStanding = { state: 'running', attempt: 1, maxAttempts: 1, cancelRequested: false };
+const running: RunStanding = { state: 'running', attempt: 1, maxAttempts: 1, cancelRequested: false, preemptedFor: null };
 const natural: ExitFact = { exitCode: 0, signal: null, oomKilled: false, stoppedBy: null };
 
 describe('run lifecycle', () => {
@@ -114,7 +115,10 @@ describe('run lifecycle', () => {
       fc.property(standing, fact, (run, next) => {
         const made = transition(run, next);
         if (made.kind !== 'moved') return;
-        expect(made.failure !== null).toBe(made.state === 'failed' || made.state === 'queued');
+        expect(made.failure !== null).toBe(
+          made.state === 'failed' || made.state === 'queued' || (made.state === 'canceled' && run.preemptedFor !== null),
+        );
+        expect(made.failure?.code === 'preempted').toBe(made.state === 'canceled' && run.preemptedFor !== null);
       }),
     );
   });

@@ -27,9 +27,18 @@ export function isTerminal(state: RunState): state is TerminalState {
   return nextStates[state].length === 0;
 }
 
-/** Why a run or an attempt did not succeed. `user`: the container's own doing; `platform`: ours. */
+/** Why a run or an attempt did not succeed. `user`: the doing of the container or of its tenant; `platform`: ours. */
 export interface RunFailure {
-  readonly code: 'nonZeroExit' | 'signaled' | 'outOfMemory' | 'timeout' | 'imagePullFailed' | 'startFailed' | 'nodeLost' | 'internal';
+  readonly code:
+    | 'nonZeroExit'
+    | 'signaled'
+    | 'outOfMemory'
+    | 'timeout'
+    | 'imagePullFailed'
+    | 'startFailed'
+    | 'nodeLost'
+    | 'preempted'
+    | 'internal';
   readonly message: string;
   readonly blame: 'user' | 'platform';
 }
@@ -65,11 +74,13 @@ export interface RunStanding {
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly cancelRequested: boolean;
+  /** The run of its tenant that it was asked to stop for; null when it makes way for none. */
+  readonly preemptedFor: string | null;
 }
 
 /**
  * `unchanged`: nothing to write. `cancelRequested`: only the wish is noted. `moved`: the state changes; `failure` is the attempt's, and the
- * run's too when `state` is failed. A move to queued is a retry.
+ * run's too when `state` is terminal; a canceled one has it only where it made way for another run. A move to queued is a retry.
  */
 export type Transition =
   | { readonly kind: 'unchanged' }
@@ -98,25 +109,25 @@ function decide(run: RunStanding, fact: RunFact): Transition {
     case 'exited':
       return endAttempt(run, fact);
     case 'failed':
-      return run.cancelRequested ? moved('canceled') : failOrRetry(run, fact.failure, fact.retryable);
+      return run.cancelRequested ? canceled(run) : failOrRetry(run, fact.failure, fact.retryable);
     case 'stopped':
       return run.cancelRequested
-        ? moved('canceled')
+        ? canceled(run)
         : failOrRetry(run, { code: 'internal', message: 'the node gave the attempt up before it started', blame: 'platform' }, true);
     case 'lost':
       return run.cancelRequested
-        ? moved('canceled')
+        ? canceled(run)
         : failOrRetry(run, { code: 'nodeLost', message: 'the node was lost', blame: 'platform' }, fact.replace);
   }
 }
 
 function requestCancel(run: RunStanding): Transition {
-  if (run.state === 'queued') return moved('canceled');
+  if (run.state === 'queued') return canceled(run);
   return isTerminal(run.state) || run.cancelRequested ? unchanged : { kind: 'cancelRequested' };
 }
 
 function endAttempt(run: RunStanding, exit: ExitFact): Transition {
-  if (run.cancelRequested && exit.stoppedBy === 'request') return moved('canceled');
+  if (run.cancelRequested && exit.stoppedBy === 'request') return canceled(run);
   const failure = exitFailure(exit);
   return failure === null ? moved('succeeded') : failOrRetry(run, failure, true);
 }
@@ -137,6 +148,16 @@ export function exitFailure(exit: ExitFact): RunFailure | null {
 function failOrRetry(run: RunStanding, failure: RunFailure, retryable: boolean): Transition {
   const again = retryable && !run.cancelRequested && run.attempt < run.maxAttempts;
   return { kind: 'moved', state: again ? 'queued' : 'failed', failure };
+}
+
+function canceled({ preemptedFor }: RunStanding): Transition {
+  const failure = preemptedFor === null ? null : ({ code: 'preempted', message: madeWayFor(preemptedFor), blame: 'user' } as const);
+  return { kind: 'moved', state: 'canceled', failure };
+}
+
+/** Why a run stops or waits again for the sake of another one of its tenant, in words. */
+export function madeWayFor(runId: string): string {
+  return `made way for ${runId}, which has a higher priority`;
 }
 
 function moved(state: RunState): Transition {

@@ -30,7 +30,7 @@ export interface NodeRow {
   createdAt: Date;
 }
 export interface FailureRow {
-  code: 'nonZeroExit' | 'signaled' | 'outOfMemory' | 'timeout' | 'imagePullFailed' | 'startFailed' | 'nodeLost' | 'internal';
+  code: 'nonZeroExit' | 'signaled' | 'outOfMemory' | 'timeout' | 'imagePullFailed' | 'startFailed' | 'nodeLost' | 'preempted' | 'internal';
   message: string;
   blame: 'user' | 'platform';
 }

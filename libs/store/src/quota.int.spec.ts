@@ -169,7 +169,13 @@ describe('preemption', () => {
     // Another one does not take a second victim for room that is already on its way.
     const { admitted } = await fixture.report(node.id, lease, exited({ exitCode: null, signal: 15, stoppedBy: 'request' }));
     expect(admitted).toEqual([outcome.run.id]);
-    expect(await fixture.store.runs.find(tenant.id, victim.id)).toMatchObject({ state: 'canceled' });
+    expect(await fixture.store.runs.find(tenant.id, victim.id)).toMatchObject({
+      state: 'canceled',
+      failure: { code: 'preempted', message: `made way for ${outcome.run.id}, which has a higher priority`, blame: 'user' },
+      attempts: [{ failure: { code: 'preempted' } }],
+    });
+    const events = await fixture.store.runs.events({ tenantId: tenant.id, runId: victim.id, limit: 20 });
+    expect(events.at(-1)).toMatchObject({ type: 'canceled', message: `made way for ${outcome.run.id}, which has a higher priority` });
   });
 
   it('takes nothing from equals, from other tenants, or in vain', async () => {

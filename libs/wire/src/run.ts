@@ -126,7 +126,17 @@ export type RunSpec = z.infer<typeof runSpec>;
 
 /** Why a run did not succeed. `user`: the container's own doing; `platform`: ours. */
 export const runFailure = z.object({
-  code: z.enum(['nonZeroExit', 'signaled', 'outOfMemory', 'timeout', 'imagePullFailed', 'startFailed', 'nodeLost', 'internal']),
+  code: z.enum([
+    'nonZeroExit',
+    'signaled',
+    'outOfMemory',
+    'timeout',
+    'imagePullFailed',
+    'startFailed',
+    'nodeLost',
+    'preempted',
+    'internal',
+  ]),
   message: z.string(),
   blame: z.enum(['user', 'platform']),
 });

@@ -1,4 +1,13 @@
-import { amountOf, budgetMonth, chooseVictims, noAmount, type PreemptionCandidate, quotaDimensions, transition } from '@berth/core';
+import {
+  amountOf,
+  budgetMonth,
+  chooseVictims,
+  madeWayFor,
+  noAmount,
+  type PreemptionCandidate,
+  quotaDimensions,
+  transition,
+} from '@berth/core';
 import type pg from 'pg';
 import { inTransaction, retryOnDeadlock } from '../pool.js';
 import type { LeaseRow } from '../ports.js';
@@ -31,7 +40,7 @@ export function preempt(pool: pg.Pool, tenantId: string, runId: string, now: Dat
       );
       await lockTenants(client, [tenantId]);
       const victims = await choose(client, tenantId, runId, now);
-      const reason = `made way for ${runId}, which has a higher priority`;
+      const reason = madeWayFor(runId);
       const queued = runs.filter((run) => victims.has(run.id) && run.state === 'queued');
       await unreserve(
         client,
@@ -41,7 +50,10 @@ export function preempt(pool: pg.Pool, tenantId: string, runId: string, now: Dat
         now,
       );
       const changes = runs.filter((run) => victims.has(run.id) && run.state !== 'queued').map((run) => new RunChange(run));
-      for (const change of changes) change.note(transition(change.standing, { kind: 'cancel' }), now, reason);
+      for (const change of changes) {
+        change.preemptedFor = runId;
+        change.note(transition(change.standing, { kind: 'cancel' }), now, reason);
+      }
       await writeChanges(client, changes, now);
       const stops = changes.flatMap(({ before }) =>
         before.nodeId === null

@@ -30,6 +30,7 @@ interface LockedRow {
   epoch: number;
   node_id: string | null;
   cancel_requested: boolean;
+  preempted_for: string | null;
   reserved: boolean;
   cpu_millis: number;
   memory_bytes: number;
@@ -40,7 +41,7 @@ interface LockedRow {
 /** Locks the runs that `condition` (SQL over `r`) chooses, in the order of their ids. */
 export async function lockRuns(client: pg.PoolClient, condition: string, values: unknown[]): Promise<LockedRun[]> {
   const { rows } = await client.query<LockedRow>(
-    `SELECT r.id, r.tenant_id, r.state, r.attempt, r.max_attempts, r.epoch, r.node_id, r.cancel_requested, r.reserved,
+    `SELECT r.id, r.tenant_id, r.state, r.attempt, r.max_attempts, r.epoch, r.node_id, r.cancel_requested, r.preempted_for, r.reserved,
             r.cpu_millis, r.memory_bytes, r.disk_bytes, r.on_node_lost
      FROM runs r WHERE ${condition}`,
     values,
@@ -54,6 +55,7 @@ export async function lockRuns(client: pg.PoolClient, condition: string, values:
     epoch: row.epoch,
     nodeId: row.node_id,
     cancelRequested: row.cancel_requested,
+    preemptedFor: row.preempted_for,
     reserved: row.reserved,
     cpuMillis: row.cpu_millis,
     memoryBytes: row.memory_bytes,
@@ -84,6 +86,8 @@ interface RunEvent {
 export class RunChange {
   state: RunState;
   cancelRequested: boolean;
+  /** The run for whose sake it is to stop. */
+  preemptedFor: string | null;
   attemptEnded = false;
   abandoned = false;
   failure: RunFailure | null = null;
@@ -95,12 +99,13 @@ export class RunChange {
   constructor(readonly before: LockedRun) {
     this.state = before.state;
     this.cancelRequested = before.cancelRequested;
+    this.preemptedFor = before.preemptedFor;
   }
 
   /** The run as it stands after what was noted so far. */
   get standing(): RunStanding {
     const { attempt, maxAttempts } = this.before;
-    return { state: this.state, attempt, maxAttempts, cancelRequested: this.cancelRequested };
+    return { state: this.state, attempt, maxAttempts, cancelRequested: this.cancelRequested, preemptedFor: this.preemptedFor };
   }
 
   get isRetry(): boolean {
@@ -137,13 +142,14 @@ export class RunChange {
 const writeStatement = `
   WITH change AS (
     SELECT * FROM jsonb_to_recordset($1) AS c(
-      id text, state text, terminal boolean, retry boolean, attempt int, "attemptEnded" boolean, abandoned boolean, "cancelRequested" boolean,
+      id text, state text, terminal boolean, retry boolean, attempt int, "attemptEnded" boolean, abandoned boolean, "cancelRequested" boolean, "preemptedFor" text,
       "nodeId" text, "cpuMillis" int, "memoryBytes" bigint, "diskBytes" bigint, failure jsonb, "startedAt" timestamptz, "finishedAt" timestamptz,
       "exitCode" int, signal int, "oomKilled" boolean, "peakMemoryBytes" bigint, "cpuTimeUs" bigint, "logBytes" bigint, usage jsonb)
   ), run AS (
     UPDATE runs SET
       state = c.state,
       cancel_requested = c."cancelRequested",
+      preempted_for = c."preemptedFor",
       reserved = reserved AND NOT c.terminal,
       spent_ms = spent_ms + CASE WHEN c."attemptEnded" AND coalesce(a.started_at, c."startedAt") IS NOT NULL
         THEN greatest(0, round(extract(epoch FROM c."finishedAt" - coalesce(a.started_at, c."startedAt")) * 1000)) ELSE 0 END,
@@ -216,6 +222,7 @@ function changeRecord(change: RunChange): Record<string, unknown> {
     attemptEnded: change.attemptEnded,
     abandoned: change.abandoned,
     cancelRequested: change.cancelRequested,
+    preemptedFor: change.preemptedFor,
     nodeId: before.nodeId,
     cpuMillis: before.cpuMillis,
     memoryBytes: before.memoryBytes,
