@@ -259,6 +259,35 @@ static int do_verify(const struct arguments *a, struct rt_error *err)
 	return r < 0 ? r : print_layer(&p.blob, 0, 0, err);
 }
 
+/* A file as it is on disk; nothing of it is parsed, so no sandbox is needed. */
+static int do_digest(const struct arguments *a, struct rt_error *err)
+{
+	int r = required(a->file, "--file", err);
+	if (r < 0)
+		return r;
+	cleanup_fd int file = open(a->file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (file < 0)
+		return rt_fail_errno(err, "open %.200s", a->file);
+	static unsigned char block[256 * 1024];
+	struct sha256 hash;
+	char text[SHA256_TEXT];
+	ssize_t n;
+	sha256_init(&hash);
+	while ((n = read(file, block, sizeof block)) != 0) {
+		if (n < 0 && errno != EINTR)
+			return rt_fail_errno(err, "read %.200s", a->file);
+		if (n > 0)
+			sha256_update(&hash, block, (size_t)n);
+	}
+	sha256_text(&hash, text);
+	struct json_out o = { 0 };
+	json_out_open(&o, '{');
+	json_out_key(&o, "digest");
+	json_out_str(&o, text);
+	json_out_close(&o, '}');
+	return print(&o, err);
+}
+
 static int do_mount(const struct arguments *a, struct rt_error *err)
 {
 	const struct bound *bound = &a->overlay.bound;
@@ -331,7 +360,7 @@ static const struct verb {
 	const char *name;
 	int (*run)(const struct arguments *, struct rt_error *);
 } verbs[] = {
-	{ "unpack", do_unpack }, { "pack", do_pack }, { "verify", do_verify }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "remove", do_remove },
+	{ "unpack", do_unpack }, { "pack", do_pack }, { "verify", do_verify }, { "digest", do_digest }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "remove", do_remove },
 };
 
 static const char *error_code(int code)
@@ -378,7 +407,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; r == 0 && argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
 		verb = strcmp(argv[1], verbs[i].name) == 0 ? &verbs[i] : verb;
 	if (r == 0 && !verb)
-		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|verify|mount|unmount|measure|remove ...");
+		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|verify|digest|mount|unmount|measure|remove ...");
 	if (r == 0)
 		r = verb->run(a, &err);
 	free(a);

@@ -35,6 +35,7 @@ export class Agent {
   private constructor(
     private readonly config: AgentConfig,
     private readonly node: NodeServices,
+    private readonly store: ContentStore,
     private readonly table: AttemptTable,
     private readonly control: ControlChannel,
     private readonly pages: { readonly server: Server; readonly port: number },
@@ -99,7 +100,7 @@ export class Agent {
       { found: running.attempts.length, cgroupMode: node.host.cgroupMode, layers: node.layerForm, features, diskBytes },
       'the agent has started',
     );
-    return new Agent(config, node, table, control, pages, collector, release);
+    return new Agent(config, node, store, table, control, pages, collector, release);
   }
 
   get metricsPort(): number {
@@ -120,6 +121,7 @@ export class Agent {
     this.node.stopPage.close();
     await this.node.launcher.close();
     await this.node.snapshotter.close();
+    await this.store.close();
     await this.node.egress?.close();
     await removeCgroupParents(this.node);
     await this.release();

@@ -52,7 +52,13 @@ export async function openNode(
   if (disk.by === null)
     log.warn({ reasons: disk.reasons }, 'this node bounds no writable layers: runs that ask for diskBytes go elsewhere');
   else log.info({ diskLimit: disk.by, reasons: disk.reasons }, `writable layers are bounded by ${disk.by}`);
-  const store = await ContentStore.open({ dir: join(config.directory, 'content'), berthLayerPath: layerProgram, form: layerForm });
+  const store = await ContentStore.open({
+    dir: join(config.directory, 'content'),
+    berthLayerPath: layerProgram,
+    form: layerForm,
+    bootId: boot,
+    onSpoilt: (diffId) => log.warn({ layer: diffId }, 'a layer is not what it was before the machine stopped, and is removed'),
+  });
   const spool = await ReportSpool.open(join(config.directory, 'reports.spool'), log);
   const shipper = new LogShipper({ url: config.url, credential, log, onShipped: (bytes) => metrics.logBytes.inc(bytes) });
   const metrics = new AgentMetrics({

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isValidDigest } from '@berth/core';
 import { parseImageConfig } from '../image-config.js';
+import { readRecord, writeDurably } from './durable-files.js';
 import { type LayerForm, LayerProgram } from './layer-program.js';
+import { LayerSeals } from './layer-seals.js';
 import { layerSharing, type StoreUsage } from './layer-sharing.js';
 import { PartialBlobs } from './partial-blobs.js';
 import { type CollectableImage, planCollection } from './plan-collection.js';
@@ -46,6 +48,10 @@ export interface ContentStoreOptions {
   readonly berthLayerPath: string;
   /** What layers become that are not here yet; `image` where it is silent. `probeLayerForm` tells what this machine can mount. */
   readonly form?: LayerForm | undefined;
+  /** Of the machine as it runs now; /proc/sys/kernel/random/boot_id where it is silent. */
+  readonly bootId?: string | undefined;
+  /** Told of a layer (by diff id) that an unclean stop of the machine spoilt, and that is removed. */
+  readonly onSpoilt?: ((diffId: string) => void) | undefined;
 }
 
 export interface RemovedContent {
@@ -57,30 +63,16 @@ export interface RemovedContent {
 const nameOf: Readonly<Record<LayerForm, string>> = { image: 'image.erofs', directory: 'fs' };
 const hexOf = (digest: string): string => digest.slice('sha256:'.length);
 
-async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function writeDurably(dir: string, name: string, text: string): Promise<void> {
-  const temporary = join(dir, `.${name}.${randomBytes(6).toString('hex')}`);
-  await writeFile(temporary, text, { mode: 0o600, flush: true });
-  await rename(temporary, join(dir, name));
-  await syncPath(dir);
-}
-
 /**
  * Verified images and their layers on one machine's disk, owned by one process.
  *
  *     layers/HEX/image.erofs  the image of the layer whose diff id is sha256:HEX,
  *     layers/HEX/fs           or its tree
  *     layers/HEX/layer.json   a LayerRecord
+ *     layers/HEX/image.sha256 of the image, for `LayerSeals`
  *     images/HEX.json         an ImageRecord; its modification time is the image's last use
  *     partial/                downloads that were cut, to be gone on with
+ *     boot.json               since which boot the store is open, and what has to be checked
  *     tmp/                    what is being made or removed; emptied when the store is opened
  *
  * A layer and an image come into being by one rename, after their content is on disk, so that a crash leaves nothing but tmp/. A layer whose record a power
@@ -96,25 +88,57 @@ export class ContentStore {
   readonly #images = new Map<string, ImageRecord>();
   readonly #lastUsedMs = new Map<string, number>();
   readonly #pins = new Map<string, number>();
+  readonly #seals: LayerSeals;
 
-  private constructor(options: ContentStoreOptions) {
+  private constructor(options: ContentStoreOptions, bootId: string) {
     this.#dir = options.dir;
     this.partials = new PartialBlobs(join(options.dir, 'partial'));
     this.#program = new LayerProgram(options.berthLayerPath);
     this.#form = options.form ?? 'image';
+    this.#seals = new LayerSeals({
+      dir: options.dir,
+      bootId,
+      program: this.#program,
+      imagePath: (diffId) => this.layerPath(diffId),
+      removeSpoilt: async (diffId) => {
+        if (!this.#layers.has(diffId)) return;
+        options.onSpoilt?.(diffId);
+        await this.#removeSpoilt(diffId);
+      },
+    });
   }
 
   static async open(options: ContentStoreOptions): Promise<ContentStore> {
-    const store = new ContentStore(options);
+    const bootId = options.bootId ?? (await readFile('/proc/sys/kernel/random/boot_id', 'latin1')).trim();
+    const store = new ContentStore(options, bootId);
     await mkdir(options.dir, { recursive: true, mode: 0o700 });
     for (const part of ['layers', 'images', 'tmp']) await mkdir(join(options.dir, part), { recursive: true, mode: 0o700 });
     for (const leftover of await readdir(join(options.dir, 'tmp'))) await store.#program.remove(join(options.dir, 'tmp', leftover));
     await store.partials.prepare();
     await store.#load();
+    await store.#seals.open(store.layerIds().filter((diffId) => store.#formOf(diffId) === 'image'));
     return store;
   }
 
-  /** The image of that digest, if all of it is here. Says nothing of who may use it: `ImagePuller` asks the registry. */
+  /** Notes that the store is in nobody's hands any more, so that a machine which goes down later does not call its layers into question. */
+  close(): Promise<void> {
+    return this.#seals.close();
+  }
+
+  /**
+   * Resolves when the layers are either as they were made or not here: after an unclean stop of the machine each is read once before it is used, in the
+   * background or now.
+   */
+  checked(diffIds: Iterable<string>): Promise<void> {
+    return this.#seals.checked(diffIds);
+  }
+
+  /** Resolves when what was made until now can be checked after an unclean stop; sealing waits while layers are made. */
+  sealed(): Promise<void> {
+    return this.#seals.sealed();
+  }
+
+  /** The image of that digest, if all of it is here and checked. Says nothing of who may use it: `ImagePuller` asks the registry. */
   image(digest: string): PulledImage | undefined {
     const record = this.#images.get(digest);
     if (!record || !this.hasAll(digest)) return undefined;
@@ -127,9 +151,9 @@ export class ContentStore {
     return { digest, manifestDigest: record.manifestDigest, config: parseImageConfig(Buffer.from(record.config)), layers };
   }
 
-  /** Whether the image and all its layers are on this machine. */
+  /** Whether the image and all its layers are on this machine, as they were made. */
   hasAll(digest: string): boolean {
-    return this.#images.get(digest)?.layers.every(({ diffId }) => this.#layers.has(diffId)) ?? false;
+    return this.#images.get(digest)?.layers.every(({ diffId }) => this.#layers.has(diffId) && !this.#seals.isUnchecked(diffId)) ?? false;
   }
 
   imageRecord(digest: string): ImageRecord | undefined {
@@ -173,6 +197,7 @@ export class ContentStore {
   ): Promise<LayerRecord> {
     const temporary = join(this.#dir, 'tmp', randomBytes(12).toString('hex'));
     const form = this.#form;
+    const made = this.#seals.making();
     try {
       await mkdir(temporary, { mode: 0o700 });
       const path = join(temporary, nameOf[form]);
@@ -182,10 +207,13 @@ export class ContentStore {
       await writeFile(join(temporary, 'layer.json'), JSON.stringify(record), { mode: 0o600 });
       await rename(temporary, join(this.#dir, 'layers', hexOf(diffId)));
       this.#layers.set(diffId, record);
+      if (form === 'image') this.#seals.add(diffId);
       return record;
     } catch (error) {
       await this.#program.remove(temporary);
       throw error;
+    } finally {
+      made();
     }
   }
 
@@ -254,20 +282,30 @@ export class ContentStore {
     const kept = [...keep.images, ...keep.layers, ...this.#pins.keys()];
     const { images, layers, bytes } = planCollection(this.images(), this.#bytesOf(), kept, wantedBytes);
     // All of it gone before the first await: a pull that begins meanwhile must find a layer either whole or absent, in memory and on disk alike.
-    for (const digest of images) {
-      this.#images.delete(digest);
-      this.#lastUsedMs.delete(digest);
-      rmSync(this.#imagePath(digest), { force: true });
-    }
-    const doomed = layers.map((diffId) => {
-      const temporary = join(this.#dir, 'tmp', randomBytes(12).toString('hex'));
-      this.#layers.delete(diffId);
-      renameSync(join(this.#dir, 'layers', hexOf(diffId)), temporary);
-      return temporary;
-    });
+    for (const digest of images) this.#dropImage(digest);
+    const doomed = layers.map((diffId) => this.#dropLayer(diffId));
     for (const temporary of doomed) await this.#program.remove(temporary);
     await this.partials.clear();
     return { images, layers, bytes };
+  }
+
+  async #removeSpoilt(diffId: string): Promise<void> {
+    for (const { digest, layers } of this.images()) if (layers.includes(diffId)) this.#dropImage(digest);
+    await this.#program.remove(this.#dropLayer(diffId));
+  }
+
+  #dropImage(digest: string): void {
+    this.#images.delete(digest);
+    this.#lastUsedMs.delete(digest);
+    rmSync(this.#imagePath(digest), { force: true });
+  }
+
+  /** Takes a layer out of the store, and returns where it waits for its removal. */
+  #dropLayer(diffId: string): string {
+    const temporary = join(this.#dir, 'tmp', randomBytes(12).toString('hex'));
+    this.#layers.delete(diffId);
+    renameSync(join(this.#dir, 'layers', hexOf(diffId)), temporary);
+    return temporary;
   }
 
   async #load(): Promise<void> {
@@ -291,11 +329,3 @@ export class ContentStore {
 /** Whether a source is among those known. */
 export const hasSource = (sources: readonly ContentSource[], { registry, digest }: ContentSource): boolean =>
   sources.some((known) => known.registry === registry && known.digest === digest);
-
-async function readRecord<T>(path: string): Promise<T | undefined> {
-  try {
-    return JSON.parse(await readFile(path, 'utf8')) as T;
-  } catch {
-    return undefined;
-  }
-}

@@ -112,6 +112,7 @@ export class ImagePuller {
     signal: AbortSignal,
     report: (progress: PullProgress) => void,
   ): Promise<PulledImage> {
+    await this.#store.checked(this.#store.imageRecord(reference.digest)?.layers.map(({ diffId }) => diffId) ?? []);
     const known = this.#store.imageRecord(reference.digest);
     const source = { registry: reference.registry, digest: reference.digest };
     if (known && hasSource(known.sources, source)) {
@@ -156,6 +157,7 @@ export class ImagePuller {
 
   async #ensureLayer(pull: Pull, layer: LayerToPull): Promise<void> {
     for (let failures = 0; ; ) {
+      await this.#store.checked([layer.diffId]);
       const known = this.#store.layerRecord(layer.diffId);
       if (known) {
         await this.#prove(pull, layer, known);

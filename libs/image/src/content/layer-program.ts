@@ -97,6 +97,12 @@ export class LayerProgram {
     await this.#read('verify', ['--max-bytes', String(archiveBytesMax), ...blobArguments(blob)], chunks);
   }
 
+  /** The sha256 of a file as it is, "sha256:" and hex. Throws when it cannot be read. */
+  async digest(file: string): Promise<string> {
+    const { digest } = await this.#run('digest', ['--file', file]);
+    return String(digest);
+  }
+
   async mount({ target, upper, work, lowers, ids, bound }: OverlayMount): Promise<void> {
     const stacked = lowers.flatMap(({ dir, image }) => [...(image === undefined ? [] : ['--image', image]), '--lower', dir]);
     const place = bound === undefined || bound.by === 'project' ? ['--upper', upper, '--work', work] : [];

@@ -61,8 +61,9 @@ export class CrashRig {
     await new LayerProgram(berthLayerPath).remove(this.dir);
   }
 
-  open(name = 'store'): Promise<ContentStore> {
-    return ContentStore.open({ dir: join(this.dir, name), berthLayerPath });
+  /** With another boot id, as after a restart of the machine. */
+  open(name = 'store', bootId?: string): Promise<ContentStore> {
+    return ContentStore.open({ dir: join(this.dir, name), berthLayerPath, bootId });
   }
 
   async pullInto(store: ContentStore, { manifestDigest }: BuiltImage): Promise<void> {
