@@ -116,6 +116,17 @@ describe.skipIf(!isRoot)('pulling an image', () => {
     expect(usage.sumOfImagesBytes - usage.totalBytes).toBe(usage.sharedBytes);
   });
 
+  it('begins with the largest layers', async () => {
+    const small = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => layerOf(file(name))));
+    const many = imageOf(...small, base);
+    registry.addImage(many);
+    registry.reset();
+    await pull(many.manifestDigest);
+    const layers = many.layers.map(({ digest }) => digest);
+    const asked = registry.seen.flatMap(({ path }) => layers.filter((digest) => path.includes(digest)));
+    expect(asked.slice(0, 3)).toContain(base.digest);
+  });
+
   it('downloads a layer once however many ask at the same time', async () => {
     const second = imageOf(base, await layerOf(file('second')));
     registry.addImage(second);

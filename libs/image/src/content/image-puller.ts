@@ -130,6 +130,8 @@ export class ImagePuller {
     const unpin = this.#store.pin([reference.digest, ...config.diffIds]);
     try {
       const distinct = [...new Map(layers.map((layer) => [`${layer.diffId} ${layer.blob.digest}`, layer])).values()];
+      // The largest first: begun last, it would be waited for alone.
+      distinct.sort((a, b) => b.blob.size - a.blob.size);
       await eachInParallel(distinct, this.#limits.parallelLayers, signal, (aborting) => {
         const pull = new Pull(reference, client, aborting, distinct.length, report);
         return (layer) => this.#ensureLayer(pull, layer);
