@@ -33,7 +33,7 @@ static const struct syscall_entry *take_syscall(struct bytes *b)
 	static const char *const popular[] = { "read", "write", "socket", "clone", "personality", "socketcall", "futex_time64", "ioctl" };
 	uint8_t which = take_byte(b);
 	if (which < 224)
-		return syscall_find(popular[which & 7]);
+		return syscall_find(popular[which & 7], NULL);
 	const struct syscall_entry *e = syscall_at((size_t)take_number(b, 2) % 512);
 	return e ? e : syscall_at(0);
 }

@@ -35,26 +35,29 @@ bool client_read(struct client *c)
 	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-char *client_line(struct client *c)
+char *client_line(struct client *c, size_t *len)
 {
 	char *newline = memchr(c->in, '\n', c->in_length);
 	if (!newline)
 		return NULL;
 	*newline = '\0';
+	*len = (size_t)(newline - c->in);
 	return c->in;
 }
 
-void client_drop_line(struct client *c)
+void client_drop_line(struct client *c, size_t len)
 {
-	size_t taken = strlen(c->in) + 1;
-	memmove(c->in, c->in + taken, c->in_length - taken);
-	c->in_length -= taken;
+	c->in_length -= len + 1;
+	memmove(c->in, c->in + len + 1, c->in_length);
 }
 
 bool client_send(struct client *c, const char *text, size_t len)
 {
 	if (c->out_length + len > ANSWERS_MAX)
 		return false;
+	/* Of nothing, realloc(3) makes a free(3). */
+	if (len == 0)
+		return true;
 	char *grown = realloc(c->out, c->out_length + len);
 	if (!grown)
 		return false;

@@ -35,9 +35,9 @@ must_check int client_take(struct client *c, int fd, struct rt_error *err);
 /* Reads what has come. False when the connection is over. */
 bool client_read(struct client *c);
 
-/* The next whole line without its newline, NUL-terminated, or NULL. Stays valid until client_drop_line. */
-char *client_line(struct client *c);
-void client_drop_line(struct client *c);
+/* The next whole line without its newline, NUL-terminated, or NULL; *len bytes, NULs among them if it was sent any. Stays valid until client_drop_line. */
+char *client_line(struct client *c, size_t *len);
+void client_drop_line(struct client *c, size_t len);
 
 /* Queues bytes and sends what goes. False when the connection is over, or its peer does not read. */
 bool client_send(struct client *c, const char *text, size_t len);

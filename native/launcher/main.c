@@ -106,13 +106,13 @@ static struct child *free_place(struct launcher *l)
 	return NULL;
 }
 
-static void serve_line(struct launcher *l, int at, struct child *place, const char *line)
+static void serve_line(struct launcher *l, int at, struct child *place, const char *line, size_t len)
 {
 	struct rt_error err = { 0 };
 	struct request q = { 0 };
 	cleanup_json struct json_doc *doc = NULL;
 	char path[PATH_MAX];
-	int r = json_parse(line, strlen(line), &doc, &err);
+	int r = json_parse(line, len, &doc, &err);
 	if (r == 0)
 		r = request_parse(json_root(doc), &q, &err);
 	if (r == 0 && snprintf(path, sizeof path, "%s/%s", l->programs, q.program) >= (int)sizeof path)
@@ -133,10 +133,11 @@ static void serve(struct launcher *l, int at)
 {
 	struct child *place;
 	char *line;
-	while (l->clients[at].fd >= 0 && (place = free_place(l)) && (line = client_line(&l->clients[at]))) {
-		serve_line(l, at, place, line);
+	size_t len;
+	while (l->clients[at].fd >= 0 && (place = free_place(l)) && (line = client_line(&l->clients[at], &len))) {
+		serve_line(l, at, place, line, len);
 		if (l->clients[at].fd >= 0)
-			client_drop_line(&l->clients[at]);
+			client_drop_line(&l->clients[at], len);
 	}
 }
 

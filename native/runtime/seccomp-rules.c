@@ -152,8 +152,10 @@ static int leniency(uint32_t action)
 
 static int index_rule(struct seccomp_rules *out, const struct seccomp_rule *rule, struct rt_error *err)
 {
+	const struct syscall_entry *last = NULL;
 	json_each(name, rule->names) {
-		const struct syscall_entry *e = name->type == JSON_STRING ? syscall_find(name->string) : NULL;
+		const struct syscall_entry *e = name->type == JSON_STRING ? syscall_find(name->string, last) : NULL;
+		last = e ? e : last;
 		if (!e && name->type != JSON_STRING)
 			return rt_fail(err, EINVAL, "config.json: seccomp names must be strings");
 		if (!e && leniency(rule->action) < leniency(out->default_action))

@@ -13,9 +13,15 @@ const struct syscall_entry *syscall_at(size_t i)
 	return i < COUNT ? &table[i] : NULL;
 }
 
-const struct syscall_entry *syscall_find(const char *name)
+#define NEAR 4
+
+const struct syscall_entry *syscall_find(const char *name, const struct syscall_entry *after)
 {
 	size_t low = 0, high = COUNT;
+	for (size_t i = after ? (size_t)(after - table) + 1 : 0, end = i + NEAR; i < end && i < COUNT; i++) {
+		if (!strcmp(name, table[i].name))
+			return &table[i];
+	}
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 		int order = strcmp(name, table[mid].name);

@@ -11,8 +11,11 @@ struct syscall_entry {
 	short number[ABIS]; /* x32's without its bit; -1: the ABI has none */
 };
 
-/* NULL when no ABI has it. */
-const struct syscall_entry *syscall_find(const char *name);
+/*
+ * NULL when no ABI has it. `after` is the entry found before, or NULL: lists of names are mostly sorted, as the table is, and the next is then found a step or
+ * two behind it.
+ */
+const struct syscall_entry *syscall_find(const char *name, const struct syscall_entry *after);
 
 /* The i-th entry, by name; NULL past the end. */
 const struct syscall_entry *syscall_at(size_t i);

@@ -39,6 +39,7 @@ export const targets = [
   { name: 'options', sources: ['runtime/options.c'], maxBytes: 1024 },
   { name: 'shim-options', sources: ['shim/options.c'], maxBytes: 1024 },
   { name: 'shim-control', sources: ['shim/control.c'], maxBytes: 2048 },
+  { name: 'launcher', sources: ['launcher/client.c'], maxBytes: 2048 },
   { name: 'shim-log', sources: ['shim/logfile.c'], maxBytes: 1024 },
   { name: 'records', sources: ['shim/record.c', 'runtime/state.c'], maxBytes: 2048 },
   { name: 'words', sources: ['layer/path.c', 'runtime/signals.c', 'common/cgroup.c'], maxBytes: 1024 },

@@ -93,6 +93,20 @@ describe.skipIf(missing !== null)(`the launcher${missing === null ? '' : ` (${mi
     expect((await run('say')).code).toBe(3);
   });
 
+  it('takes a line with NULs in it for one line, and the next for the next', async () => {
+    const socket = connect(join(directory, 's')).setEncoding('utf8');
+    let heard = '';
+    socket.on('data', (text: string) => {
+      heard += text;
+    });
+    socket.write('{"id":1}\0{"id":2}\n{"id":3,"program":"say","args":[]}\n');
+    while (heard.split('\n').length < 4) await sleep(10);
+    const [refusal, start, end] = heard.split('\n').map((line) => (line === '' ? {} : JSON.parse(line)));
+    expect(refusal.error).toEqual(expect.any(String));
+    expect([start.id, end.id, end.code]).toEqual([3, 3, 3]);
+    socket.destroy();
+  });
+
   it('listens for its own user alone', async () => {
     expect((await stat(join(directory, 's'))).mode & 0o777).toBe(0o600);
   });
