@@ -47,6 +47,7 @@ import { RunChanges } from './reporting/run-changes.js';
 import { WaitForRun } from './reporting/wait-for-run.js';
 import { AdmitWaiting } from './scheduler/admit-waiting.js';
 import { FairShares } from './scheduler/fair-shares.js';
+import { ForgetOld } from './scheduler/forget-old.js';
 import { LoseNodes } from './scheduler/lose-nodes.js';
 import { PlaceRuns } from './scheduler/place-runs.js';
 import { PlaceStalled } from './scheduler/place-stalled.js';
@@ -118,6 +119,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       PlaceRuns,
       PlaceStalled,
       AdmitWaiting,
+      ForgetOld,
       LoseNodes,
       // fleet
       NodeLinks,

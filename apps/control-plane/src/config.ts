@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { PlacementPolicy, Quota } from '@berth/core';
+import type { Retention } from '@berth/store';
 import { z } from 'zod';
 
 /** The injection token of `Config`. */
@@ -13,6 +14,15 @@ const flag = (whenUnset: boolean) =>
   z.stringbool({ truthy: ['1', 'on', 'true', 'yes'], falsy: ['0', 'off', 'false', 'no'] }).default(whenUnset);
 const port = (whenUnset: number) => z.coerce.number().int().min(0).max(65_535).default(whenUnset);
 const whole = (whenUnset: number) => z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).default(whenUnset);
+const dayMs = 24 * 3_600_000;
+/** From a minute to a hundred years. */
+const kept = (whenUnset: number) =>
+  z.coerce
+    .number()
+    .int()
+    .min(60_000)
+    .max(36_525 * dayMs)
+    .default(whenUnset);
 const url = z.url({ protocol: /^https?$/ }).transform((text) => text.replace(/\/$/, ''));
 const list = z.string().transform((text) => text.split(',').flatMap((part) => part.trim() || []));
 
@@ -38,6 +48,8 @@ const environment = z.object({
   BERTH_QUEUE: flag(true),
   BERTH_SWEEPER: flag(true),
   BERTH_SWEEP_MS: whole(1000),
+  BERTH_RETAIN_RUNS_MS: kept(30 * dayMs),
+  BERTH_RETAIN_KEYS_MS: kept(7 * dayMs),
   BERTH_HEARTBEAT_MS: whole(5000),
   BERTH_STOP_AFTER_MS: whole(45_000),
   BERTH_LOST_AFTER_MS: whole(75_000),
@@ -92,6 +104,7 @@ export interface Config {
   /** False: nothing is swept, wake-ups alone place. */
   readonly sweeper: boolean;
   readonly sweepMs: number;
+  readonly retention: Retention;
   readonly lease: {
     readonly heartbeatMs: number;
     /** T_stop. */
@@ -150,6 +163,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     queue: e.BERTH_QUEUE,
     sweeper: e.BERTH_SWEEPER,
     sweepMs: e.BERTH_SWEEP_MS,
+    retention: { runsMs: e.BERTH_RETAIN_RUNS_MS, keysMs: e.BERTH_RETAIN_KEYS_MS },
     lease: { heartbeatMs: e.BERTH_HEARTBEAT_MS, stopAfterMs: e.BERTH_STOP_AFTER_MS, lostAfterMs: e.BERTH_LOST_AFTER_MS },
     defaults: {
       resources: {

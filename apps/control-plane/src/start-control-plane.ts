@@ -21,6 +21,7 @@ import { Signals } from './queue/signals.js';
 import { WakeUps } from './queue/wake-ups.js';
 import { Readiness } from './readiness.js';
 import { AdmitWaiting } from './scheduler/admit-waiting.js';
+import { ForgetOld } from './scheduler/forget-old.js';
 import { LoseNodes } from './scheduler/lose-nodes.js';
 import { PlaceRuns } from './scheduler/place-runs.js';
 import { PlaceStalled } from './scheduler/place-stalled.js';
@@ -124,6 +125,7 @@ function createSweeper(app: NestFastifyApplication, config: Config, logger: Logg
     { name: 'placeStalled', every: 1, execute: () => app.get(PlaceStalled).execute() },
     { name: 'loseNodes', every: 3, execute: () => app.get(LoseNodes).execute() },
     { name: 'admitWaiting', every: 5, execute: () => app.get(AdmitWaiting).execute() },
+    { name: 'forgetOld', every: 30, execute: () => app.get(ForgetOld).execute() },
   ];
   return new Sweeper(steps, config.sweepMs, app.get(Metrics), logger);
 }

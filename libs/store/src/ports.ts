@@ -214,6 +214,21 @@ export interface AppliedReports {
   stop: LeaseRow[];
 }
 
+/** How long what has ended is kept. */
+export interface Retention {
+  /** Ended runs, with their events and logs, of tenants without a policy of their own; counted from their end. */
+  readonly runsMs: number;
+  /** Idempotency keys, counted from the submission. */
+  readonly keysMs: number;
+}
+
+export interface Forgotten {
+  readonly runs: number;
+  readonly keys: number;
+  /** Runs that the log bytes that came free admitted. */
+  readonly admitted: string[];
+}
+
 export abstract class RunStore {
   /** Idempotency row, guarded quota update, run, event and outbox row, all or nothing. Calls that come together share their statements. */
   abstract admit(input: AdmitInput): Promise<AdmitOutcome>;
@@ -239,6 +254,8 @@ export abstract class RunStore {
     now: Date,
     by?: Actor,
   ): Promise<{ outcome: 'deleted' | 'runNotTerminal' | 'notFound'; admitted: string[] }>;
+  /** Forgets ended runs and idempotency keys older than the policy says, the oldest first, at most `limit` of each. Replicas may do it at once. */
+  abstract forgetOld(retention: Retention, limit: number, now: Date): Promise<Forgotten>;
   /** One run's history as it stands; without `runId` the tenant's, a second late, so that no entry can appear before a cursor that passed it. */
   abstract events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]>;
 

@@ -46,6 +46,7 @@ export function tenantRow(tenant: StoredTenant, now: Date): TenantRow {
     weight: tenant.weight,
     requireDigest: tenant.requireDigest,
     features: tenant.features,
+    retainRunsMs: tenant.retainRunsMs === null ? null : Number(tenant.retainRunsMs),
     createdAt: tenant.createdAt,
   };
 }

@@ -9,10 +9,12 @@ import {
   type AppliedReports,
   type AssignmentRow,
   type AttemptReport,
+  type Forgotten,
   type HeldLeaseRow,
   type IdempotencyClaim,
   type LeaseRow,
   type NodeReports,
+  type Retention,
   type RunEventRow,
   type RunRow,
   RunStore,
@@ -25,6 +27,7 @@ import { applyReports } from './sql/apply-reports.js';
 import { assignments, leases } from './sql/assignments.js';
 import { cancel } from './sql/cancel.js';
 import { deleteRun } from './sql/delete-run.js';
+import { forgetOld } from './sql/forget-old.js';
 import { commitPlacements, type PlacementView, placementView } from './sql/place.js';
 import { releaseLost } from './sql/release-lost.js';
 import { standings } from './sql/standings.js';
@@ -93,6 +96,10 @@ export class PrismaRunStore extends RunStore {
     if (admitted !== null) return { outcome: 'deleted', admitted };
     const isThere = (await this.prisma.run.count({ where: { id: runId, tenantId } })) > 0;
     return { outcome: isThere ? 'runNotTerminal' : 'notFound', admitted: [] };
+  }
+
+  override forgetOld(retention: Retention, limit: number, now: Date): Promise<Forgotten> {
+    return forgetOld(this.pool, retention, limit, now);
   }
 
   override async events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]> {

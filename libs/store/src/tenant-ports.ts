@@ -21,6 +21,8 @@ export interface TenantRow {
   requireDigest: boolean;
   /** What its runs may ask for beyond the ordinary. */
   features: string[];
+  /** How long its ended runs are kept; null for as long as the service keeps them. */
+  retainRunsMs: number | null;
   createdAt: Date;
 }
 export interface ApiKeyRow {
@@ -87,6 +89,7 @@ export abstract class TenantStore {
       features?: readonly string[];
       runLimits?: Partial<RunLimitsRow>;
       weight?: number;
+      retainRunsMs?: number | null;
     },
     by?: Actor,
   ): Promise<TenantRow>;
@@ -102,6 +105,8 @@ export abstract class TenantStore {
       features?: readonly string[];
       runLimits?: Partial<RunLimitsRow>;
       weight?: number;
+      /** null: the service's again. */
+      retainRunsMs?: number | null;
     },
     by?: Actor,
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null>;

@@ -34,6 +34,7 @@ export class PrismaTenantStore extends TenantStore {
             ...(input.weight === undefined ? {} : { weight: input.weight }),
             requireDigest: input.requireDigest,
             features: [...(input.features ?? [])],
+            retainRunsMs: input.retainRunsMs ?? null,
             createdAt,
           },
         }),
@@ -69,6 +70,7 @@ export class PrismaTenantStore extends TenantStore {
       features?: readonly string[];
       runLimits?: Partial<RunLimitsRow>;
       weight?: number;
+      retainRunsMs?: number | null;
     },
     by: Actor = systemActor,
   ): Promise<{ tenant: TenantRow; admitted: string[] } | null> {
@@ -77,9 +79,10 @@ export class PrismaTenantStore extends TenantStore {
       inTransaction(this.pool, async (client) => {
         await lockTenants(client, [id]);
         const { rowCount } = await client.query(
-          `UPDATE tenants SET ${limits.map((dimension, i) => `${quotaColumn(dimension)} = $${i + 6}, `).join('')}
+          `UPDATE tenants SET ${limits.map((dimension, i) => `${quotaColumn(dimension)} = $${i + 8}, `).join('')}
              require_digest = coalesce($2, require_digest), run_limits = run_limits || coalesce($3::jsonb, '{}'),
-             features = coalesce($4, features), weight = coalesce($5, weight)
+             features = coalesce($4, features), weight = coalesce($5, weight),
+             retain_runs_ms = CASE WHEN $6 THEN $7::bigint ELSE retain_runs_ms END
            WHERE id = $1`,
           [
             id,
@@ -87,6 +90,8 @@ export class PrismaTenantStore extends TenantStore {
             change.runLimits === undefined ? null : JSON.stringify(change.runLimits),
             change.features ?? null,
             change.weight ?? null,
+            change.retainRunsMs !== undefined,
+            change.retainRunsMs ?? null,
             ...limits.map((dimension) => change.quota?.[dimension]),
           ],
         );

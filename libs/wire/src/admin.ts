@@ -38,6 +38,14 @@ const weight = z.int().min(1).max(10_000).describe("Its part of the fleet beside
 export const runLimits = z.strictObject({ defaults: runLimit, maxima: runLimit });
 export type RunLimits = z.infer<typeof runLimits>;
 
+/** How long ended runs are kept: a minute to a hundred years. */
+const retainRunsMs = z
+  .int()
+  .min(60_000)
+  .max(3_155_760_000_000)
+  .nullable()
+  .describe('Ended runs are kept for so long; null: as long as the service keeps them');
+
 export const createTenantRequest = z.strictObject({
   name: tenantName,
   quota: quota.partial().optional(),
@@ -45,6 +53,7 @@ export const createTenantRequest = z.strictObject({
   weight: weight.optional(),
   requireDigest: z.boolean().optional(),
   features: featureList.optional(),
+  retainRunsMs: retainRunsMs.optional(),
 });
 /** `runLimits.defaults` and `.maxima`, where given, replace what was there. */
 export const updateTenantRequest = createTenantRequest.omit({ name: true });
@@ -57,6 +66,7 @@ export const tenant = z.object({
   weight,
   requireDigest: z.boolean().describe('Refuse tags: runs must name a digest'),
   features: featureList.describe('What its runs may ask for beyond the ordinary'),
+  retainRunsMs,
   createdAt: timestamp,
 });
 export type Tenant = z.infer<typeof tenant>;

@@ -34,7 +34,7 @@ export class AdminTenantsController {
     @Body({ schema: createTenantRequest }) request: z.infer<typeof createTenantRequest>,
   ): Promise<Tenant> {
     const quota = { ...this.config.defaults.quota, ...defined(request.quota) };
-    const { name, runLimits, weight, requireDigest = false, features = [] } = request;
+    const { name, runLimits, weight, requireDigest = false, features = [], retainRunsMs = null } = request;
     return renderTenant(
       await this.tenants.create(
         {
@@ -42,6 +42,7 @@ export class AdminTenantsController {
           quota,
           requireDigest,
           features,
+          retainRunsMs,
           runLimits: defined(runLimits),
           ...(weight === undefined ? {} : { weight }),
         },
@@ -85,6 +86,7 @@ export class AdminTenantsController {
         ...(request.quota === undefined ? {} : { quota: defined(request.quota) }),
         ...(request.requireDigest === undefined ? {} : { requireDigest: request.requireDigest }),
         ...(request.features === undefined ? {} : { features: request.features }),
+        ...(request.retainRunsMs === undefined ? {} : { retainRunsMs: request.retainRunsMs }),
         ...(request.weight === undefined ? {} : { weight: request.weight }),
         ...(request.runLimits === undefined ? {} : { runLimits: defined(request.runLimits) }),
       },

@@ -76,8 +76,9 @@ export function renderEvent(row: RunEventRow): RunEvent {
 }
 
 export function renderTenant(row: TenantRow): Tenant {
-  const { id, name, quota, used, runLimits, weight, requireDigest, features, createdAt } = row;
-  return { id, name, quota, used, runLimits, weight, requireDigest, features: features as Tenant['features'], createdAt: time(createdAt) };
+  const { id, name, quota, used, runLimits, weight, requireDigest, features, retainRunsMs, createdAt } = row;
+  const policy = { runLimits, weight, requireDigest, features: features as Tenant['features'], retainRunsMs };
+  return { id, name, quota, used, ...policy, createdAt: time(createdAt) };
 }
 
 export function renderKey(row: ApiKeyRow): z.infer<typeof apiKey> {
