@@ -15,12 +15,12 @@ const forget = (hours: number, limit = 100, policy = retention) => fixture.store
 
 /** A run that has ended and wrote logs. */
 async function ended(tenant: Awaited<ReturnType<StoreFixture['tenant']>>, key: string) {
-  const node = await fixture.node();
+  await fixture.node();
   const request = { cpuMillis: 100, memoryBytes: 64 * 1024 ** 2, logBytes: 1000, attemptMs: 1000 };
   const run = await fixture.created(tenant, { request, idempotency: { key, bodyHash: 'h' } });
-  const lease = (await fixture.schedule()).get(run.id)?.lease;
-  if (lease === undefined) throw new Error('not placed');
-  await fixture.report(node.id, lease, exited({ logBytes: 600 }));
+  const placed = (await fixture.schedule()).get(run.id);
+  if (placed === undefined) throw new Error('not placed');
+  await fixture.report(placed.nodeId, placed.lease, exited({ logBytes: 600 }));
   return run;
 }
 

@@ -8,7 +8,7 @@ import { admitWaiting, lockTenants } from './admit-waiting.js';
  * What the policy forgets: ended runs with their events and logs, and idempotency keys. Batches are bounded, and leave out what another replica is at.
  */
 
-// Materialized, since a join that looked again would find less each time: what it chose first is gone by then.
+// Materialized, since a join that looked again for each of its rows could choose others each time.
 const forgetRunsStatement = `
   WITH old AS MATERIALIZED (
     SELECT ended.id FROM tenants t CROSS JOIN LATERAL (
