@@ -86,10 +86,11 @@ async function pullWithBerth(
 ): Promise<number> {
   const idle = await memoryOf('self', 'VmRSS');
   const stop = watchMemory();
+  let store: ContentStore | undefined;
   const ms = await timed(
     home,
     async (dir) => {
-      const store = await ContentStore.open({ dir: join(dir, 'content'), berthLayerPath });
+      store = await ContentStore.open({ dir: join(dir, 'content'), berthLayerPath });
       await new ImagePuller(store).pull(
         { reference: `${host}/bench/${image.name}`, digest },
         { client: clientOf(host), platform: hostPlatform() },
@@ -97,14 +98,14 @@ async function pullWithBerth(
     },
     async (dir) => {
       samples.memory.push(stop(), stop() - idle);
-      const store = await ContentStore.open({ dir: join(dir, 'content'), berthLayerPath });
       samples.disk.push(1024 * Number(execFileSync('du', ['-sk', dir], { encoding: 'utf8' }).split('\t')[0]));
       const snapshotter = new OverlaySnapshotter(join(dir, 'snapshots'), berthLayerPath);
       const start = performance.now();
-      const { rootfs } = await snapshotter.prepare('bench', store.image(digest)?.layers ?? [], { uidBase: 1_000_000, uidCount: 65_536 });
+      const { rootfs } = await snapshotter.prepare('bench', store?.image(digest)?.layers ?? [], { uidBase: 1_000_000, uidCount: 65_536 });
       samples.start.push(performance.now() - start);
       await readdir(rootfs);
       await snapshotter.remove('bench');
+      await store?.close();
     },
   );
   return ms;
