@@ -1,4 +1,5 @@
 import { eventually } from '@berth/testing';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { criRecord } from './testing/agent-peer.js';
 import { backends, patience, ServiceUnderTest, type TestTenant } from './testing/service-under-test.js';
@@ -70,6 +71,19 @@ describe.each(backends)('a run, with the queue on %s', (backend) => {
     await wait(id);
     expect((await tenant.api.send('DELETE', `/v1/runs/${id}`)).status).toBe(204);
     expect((await tenant.api.get(`/v1/runs/${id}`)).status).toBe(404);
+  });
+
+  it('is forgotten by the sweeper when its tenant keeps no run that long', async () => {
+    const [{ id }, { id: recent }] = [await submit({ args: ['0'] }), await submit({ args: ['0'] })];
+    for (const each of [id, recent]) expect(await wait(each)).toMatchObject({ state: 'succeeded' });
+    const patched = await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { retainRunsMs: 600_000 });
+    expect(patched.json).toMatchObject({ retainRunsMs: 600_000 });
+    const database = new pg.Client({ connectionString: service.databaseUrl });
+    await database.connect();
+    await database.query("UPDATE runs SET finished_at = finished_at - interval '11 minutes' WHERE id = $1", [id]);
+    await database.end();
+    await eventually(async () => expect((await tenant.api.get(`/v1/runs/${id}`)).status).toBe(404), patience);
+    expect((await tenant.api.get(`/v1/runs/${recent}`)).status).toBe(200);
   });
 
   it('shows its log, followed while it is written or read afterwards', async () => {
