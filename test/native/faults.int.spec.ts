@@ -125,3 +125,19 @@ it('keeps its state whole when pause, resume and update come at once', async () 
     expect(bundle.runtime(['exec', bundle.id, '/probe', 'exit', '5']).status).toBe(5);
   }
 });
+
+it.each([['pause'], ['resume'], ['update', '--pids-limit', '20'], ['delete', '--force']])(
+  'has %s wait its turn while another changes the container',
+  async (verb, ...options) => {
+    start();
+    if (verb === 'resume') expect(bundle.runtime(['pause', bundle.id]).status).toBe(0);
+    const other = spawn('flock', [join(bundle.stateRoot, bundle.id), '-c', 'echo; read -r line'], { stdio: ['pipe', 'pipe', 'ignore'] });
+    await once(other.stdout, 'data');
+    const child = begin(verb, ...options, bundle.id);
+    const ended = end(child);
+    await new Promise((done) => setTimeout(done, 300));
+    expect(child.exitCode).toBeNull();
+    other.stdin.end('\n');
+    expect(await ended).toEqual({ code: 0, stderr: '' });
+  },
+);
