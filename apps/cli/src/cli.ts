@@ -4,7 +4,7 @@ import { adminCommands, quota } from './commands/admin.js';
 import { archiveCommands } from './commands/image-archives.js';
 import { imageCommands } from './commands/images.js';
 import { runCommand } from './commands/run.js';
-import { inspect, logs, ps, rm, stop, wait } from './commands/runs.js';
+import { explain, inspect, logs, ps, rm, stop, wait } from './commands/runs.js';
 import { exitCodes, ProblemError, ServiceError, UsageError } from './failures.js';
 import { describeProblem } from './problem-text.js';
 
@@ -15,6 +15,7 @@ export const commands: readonly Command[] = [
   wait,
   stop,
   inspect,
+  explain,
   rm,
   quota,
   ...imageCommands,

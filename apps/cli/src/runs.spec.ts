@@ -1,6 +1,6 @@
 import type { Run } from '@berth/wire';
 import { describe, expect, it } from 'vitest';
-import { describeDuration, describeState, exitCodeOf, explainEnd } from './runs.js';
+import { describeDuration, describeExplanation, describeState, exitCodeOf, explainEnd } from './runs.js';
 
 const run = (more: Partial<Run>): Run =>
   ({
@@ -46,6 +46,29 @@ describe('the end of a run', () => {
     expect(explainEnd(run({ state: 'canceled' }))).toBe('run_1 was canceled before it started');
     expect(explainEnd(run({ state: 'canceled', startedAt: '2026-01-01T00:00:00Z' }))).toBe('run_1 was canceled');
   });
+});
+
+it('an explanation names the reason first, then what else is short, the place, what helps and when', () => {
+  const short = { dimension: 'cpuMillis' as const, limit: 1000, used: 900, requested: 500 };
+  const explained = {
+    runId: 'run_1',
+    state: 'queued' as const,
+    waitingFor: 'quota' as const,
+    reason: 'waits for quota: so it is',
+    line: { place: 2, length: 3 },
+    shortages: [short, { ...short, dimension: 'pids' as const }],
+    nodes: null,
+    remedies: ['one ends', 'a month begins'],
+    estimatedStartAt: '2026-01-01T00:01:30Z',
+  };
+  expect(describeExplanation(explained, Date.parse('2026-01-01T00:00:00Z')).split('\n')).toEqual([
+    'run_1 is queued: waits for quota: so it is',
+    '  also short: pids: 500 requested, 900 of 1000 used',
+    '  place 2 of 3 of yours that wait for quota',
+    '  until one ends',
+    '     or a month begins',
+    '  estimated start: in 1m 30s',
+  ]);
 });
 
 describe('a row of ps', () => {

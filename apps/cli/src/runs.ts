@@ -1,4 +1,5 @@
-import { type Run, run, runList } from '@berth/wire';
+import { describeShortage } from '@berth/core';
+import { type Explanation, type Run, run, runList } from '@berth/wire';
 import { type ApiClient, longPatienceMs } from './api/api-client.js';
 import { exitCodes, UsageError } from './failures.js';
 import { nameLabel } from './submission/run-flags.js';
@@ -51,6 +52,18 @@ export function describeState(current: Run): string {
   if (state === 'canceled' && failure !== null) return `canceled (${failure.code})`;
   if (state !== 'failed') return state;
   return failure === null || failure.code === 'nonZeroExit' ? `failed (${exitCodeOf(current)})` : `failed (${failure.code})`;
+}
+
+/** Why a run waits, for people: the reason, and below it what there is of its place, shortages, remedies and start. */
+export function describeExplanation(explained: Explanation, nowMs: number): string {
+  const { runId, state, reason, line, shortages, remedies, estimatedStartAt } = explained;
+  const rest = shortages.slice(1).map((short) => `also short: ${describeShortage(short)}`);
+  const place =
+    line === null || line.length === 1 ? [] : [`place ${line.place} of ${line.length} of yours that wait for ${explained.waitingFor}`];
+  const helps = remedies.map((remedy, at) => `${at === 0 ? 'until' : '   or'} ${remedy}`);
+  const inMs = estimatedStartAt === null ? null : Math.max(0, Date.parse(estimatedStartAt) - nowMs);
+  const start = inMs === null ? [] : [inMs < 1000 ? 'estimated start: now' : `estimated start: in ${formatDuration(inMs)}`];
+  return [`${runId} is ${state}: ${reason}`, ...[...rest, ...place, ...helps, ...start].map((text) => `  ${text}`)].join('\n');
 }
 
 /** How long the run ran, or has been running at `nowMs`; empty before it started. */

@@ -160,6 +160,16 @@ describe('the API', () => {
       expect(Number(now.headers.get('retry-after'))).toBeGreaterThan(0);
       const waiting = await small.api.post('/v1/runs', body);
       expect([waiting.status, waiting.json]).toMatchObject([201, { state: 'queued', waitingFor: 'quota' }]);
+      const explained = await small.api.get(`/v1/runs/${waiting.json.id}/explain`);
+      expect([explained.status, explained.json]).toMatchObject([
+        200,
+        {
+          waitingFor: 'quota',
+          line: { place: 1, length: 1 },
+          shortages: [{ dimension: 'concurrentRuns', requested: 1 }, { dimension: 'cpuMillis' }],
+          nodes: null,
+        },
+      ]);
       expect((await small.api.get('/v1/tenant')).json.used).toMatchObject({ concurrentRuns: 1, cpuMillis: 600 });
 
       // Room that comes with a larger quota is given at once, and with a cancelled run as well.

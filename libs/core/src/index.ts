@@ -2,6 +2,8 @@ export * from './access.js';
 export * from './app-error.js';
 export * from './audit.js';
 export * from './digest.js';
+export * from './explain.js';
+export * from './explain-run.js';
 export * from './fairness.js';
 export * from './features.js';
 export * from './ids.js';

@@ -1,4 +1,14 @@
-import type { AppErrorCode, AwaitingRun, Fleet, LimitDimension, Placement, RunDemand, RunState, TenantStanding } from '@berth/core';
+import type {
+  AppErrorCode,
+  AwaitingRun,
+  ExplanationView,
+  Fleet,
+  LimitDimension,
+  Placement,
+  RunDemand,
+  RunState,
+  TenantStanding,
+} from '@berth/core';
 import type { Actor, ApiKeyStore, AuditStore, MemberStore, TenantStore } from './tenant-ports.js';
 
 export * from './tenant-ports.js';
@@ -256,6 +266,8 @@ export abstract class RunStore {
   ): Promise<{ outcome: 'deleted' | 'runNotTerminal' | 'notFound'; admitted: string[] }>;
   /** Forgets ended runs and idempotency keys older than the policy says, the oldest first, at most `limit` of each. Replicas may do it at once. */
   abstract forgetOld(retention: Retention, limit: number, now: Date): Promise<Forgotten>;
+  /** What tells why a run of the tenant has not started; null when it has no such run. */
+  abstract explanationView(tenantId: string, runId: string, now: Date): Promise<ExplanationView | null>;
   /** One run's history as it stands; without `runId` the tenant's, a second late, so that no entry can appear before a cursor that passed it. */
   abstract events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]>;
 

@@ -1,4 +1,4 @@
-import type { Placement, RunState } from '@berth/core';
+import type { ExplanationView, Placement, RunState } from '@berth/core';
 import type pg from 'pg';
 import type { Prisma, PrismaClient } from './generated/client.js';
 import { inTransaction, retryOnDeadlock } from './pool.js';
@@ -27,6 +27,7 @@ import { applyReports } from './sql/apply-reports.js';
 import { assignments, leases } from './sql/assignments.js';
 import { cancel } from './sql/cancel.js';
 import { deleteRun } from './sql/delete-run.js';
+import { explanationView } from './sql/explanation-view.js';
 import { forgetOld } from './sql/forget-old.js';
 import { commitPlacements, type PlacementView, placementView } from './sql/place.js';
 import { releaseLost } from './sql/release-lost.js';
@@ -100,6 +101,10 @@ export class PrismaRunStore extends RunStore {
 
   override forgetOld(retention: Retention, limit: number, now: Date): Promise<Forgotten> {
     return forgetOld(this.pool, retention, limit, now);
+  }
+
+  override explanationView(tenantId: string, runId: string, now: Date): Promise<ExplanationView | null> {
+    return explanationView(this.pool, tenantId, runId, now);
   }
 
   override async events(filter: { tenantId: string; runId?: string; after?: bigint; limit: number }): Promise<RunEventRow[]> {

@@ -1,6 +1,7 @@
 export * from './access.js';
 export * from './admin.js';
 export * from './agent.js';
+export * from './explanation.js';
 export * from './fairness.js';
 export * from './images.js';
 export * from './primitives.js';

@@ -1,9 +1,9 @@
-import { type Run, run, runList, runState, runStates } from '@berth/wire';
+import { explanation, type Run, run, runList, runState, runStates } from '@berth/wire';
 import type { ApiClient } from '../api/api-client.js';
 import { copyExact, copyInOrder } from '../api/run-output.js';
 import { defineCommand, print, takeOperands } from '../command.js';
 import { exitCodes, UsageError } from '../failures.js';
-import { describeDuration, describeState, exitCodeOf, findRun, isTerminal, waitForEnd } from '../runs.js';
+import { describeDuration, describeExplanation, describeState, exitCodeOf, findRun, isTerminal, waitForEnd } from '../runs.js';
 import { nameLabel } from '../submission/run-flags.js';
 import { formatTable } from '../table.js';
 import { formatDuration, parseDuration, parseWhole } from '../units.js';
@@ -111,6 +111,22 @@ export const inspect = defineCommand({
   async run(context, _values, operands) {
     for (const operand of atLeastOne(operands))
       await print(context.stdout, `${JSON.stringify(await findRun(context.client('tenant'), operand), null, 2)}\n`);
+    return exitCodes.ok;
+  },
+});
+
+export const explain = defineCommand({
+  name: 'explain',
+  summary: 'Tell why a run has not started, and what has to happen',
+  operands: 'RUN',
+  options: { json: { type: 'boolean', description: 'As JSON' } },
+  async run(context, values, operands) {
+    const [operand] = takeOperands(operands, 'RUN');
+    const client = context.client('tenant');
+    const { id } = await findRun(client, operand);
+    const explained = await client.json(explanation, `/v1/runs/${id}/explain`);
+    const text = values.json === true ? JSON.stringify(explained, null, 2) : describeExplanation(explained, context.nowMs());
+    await print(context.stdout, `${text}\n`);
     return exitCodes.ok;
   },
 });

@@ -18,6 +18,7 @@ const components: Readonly<Record<string, z.ZodType>> = {
   CreateRunRequest: wire.createRunRequest,
   CreateTenantRequest: wire.createTenantRequest,
   DiskUsage: wire.diskUsage,
+  Explanation: wire.explanation,
   Fairness: wire.fairness,
   Image: wire.image,
   ImageDetails: wire.imageDetails,

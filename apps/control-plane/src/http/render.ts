@@ -1,6 +1,17 @@
-import { grantedScopes } from '@berth/core';
+import { type Explanation, grantedScopes } from '@berth/core';
 import type { ApiKeyRow, AttemptRow, AuditEntryRow, MemberRow, NodeRow, RunEventRow, RunRow, TenantRow } from '@berth/store';
-import type { AuditEntry, apiKey, CgroupUsage, Member, Node, Run, RunEvent, RunSpec, Tenant } from '@berth/wire';
+import type {
+  AuditEntry,
+  apiKey,
+  CgroupUsage,
+  Member,
+  Node,
+  Run,
+  RunEvent,
+  RunSpec,
+  Tenant,
+  Explanation as WireExplanation,
+} from '@berth/wire';
 import type { z } from 'zod';
 
 /* Rows of the store as the API shows them: times as RFC 3339, nothing that is for us alone. */
@@ -60,6 +71,19 @@ function renderUsage({ peakMemoryBytes, cpuTimeUs, usage }: AttemptRow): Run['at
     readBytes: counted.readBytes ?? null,
     writtenBytes: counted.writtenBytes ?? null,
     peakPids: counted.peakPids ?? null,
+  };
+}
+
+export function renderExplanation(runId: string, state: string, explained: Explanation): WireExplanation {
+  const { estimatedStartAt, shortages, nodes, remedies, ...rest } = explained;
+  return {
+    runId,
+    state: state as WireExplanation['state'],
+    ...rest,
+    shortages: [...shortages],
+    nodes: nodes === null ? null : { fitting: nodes.fitting, refusals: [...nodes.refusals] },
+    remedies: [...remedies],
+    estimatedStartAt: timeOrNull(estimatedStartAt),
   };
 }
 

@@ -1,6 +1,15 @@
-import { AppError, isValidId } from '@berth/core';
+import { AppError, explainRun, isValidId } from '@berth/core';
 import { type Actor, type RunRow, RunStore, type TenantRow } from '@berth/store';
-import { type CreateRunRequest, createRunRequest, listRunsQuery, type Run, run, runList } from '@berth/wire';
+import {
+  type CreateRunRequest,
+  createRunRequest,
+  explanation,
+  listRunsQuery,
+  type Run,
+  run,
+  runList,
+  type Explanation as WireExplanation,
+} from '@berth/wire';
 import { Body, Controller, Delete, Get, Headers, Inject, Param, Post, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
@@ -10,7 +19,7 @@ import { DeleteRun } from '../admission/delete-run.js';
 import { Api } from './api.js';
 import { CallingActor, CallingTenant } from './caller.js';
 import { rateLimitHeaders } from './rate-limit.js';
-import { renderRun } from './render.js';
+import { renderExplanation, renderRun } from './render.js';
 import { IdPipe, notFound } from './validation.js';
 
 const idempotencyKeyGrammar = /^[\x21-\x7e]{1,255}$/;
@@ -86,6 +95,22 @@ export class RunsController {
   @Api({ summary: 'Look at a run', key: 'tenant', scope: 'runs:read', status: 200, answer: run, problems: ['notFound'] })
   async get(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<Run> {
     return found(await this.runs.find(tenant.id, id));
+  }
+
+  @Get(':id/explain')
+  @Api({
+    summary: 'Why a run has not started, its place in the line, and what has to happen',
+    key: 'tenant',
+    scope: 'runs:read',
+    status: 200,
+    answer: explanation,
+    problems: ['notFound'],
+  })
+  async explain(@CallingTenant() tenant: TenantRow, @Param('id', new IdPipe('run')) id: string): Promise<WireExplanation> {
+    const now = new Date();
+    const view = await this.runs.explanationView(tenant.id, id, now);
+    if (view === null) throw notFound('run');
+    return renderExplanation(id, view.state, explainRun(view, now));
   }
 
   @Post(':id/cancel')
