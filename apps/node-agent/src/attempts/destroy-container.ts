@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { removeCgroup } from '../host/cgroups.js';
+import { hasContainer } from '../runtimes/has-container.js';
 import type { Attempt } from './attempt.js';
 import type { RecordedAssignment } from './attempt-key.js';
 import type { NodeServices } from './node-services.js';
@@ -28,8 +29,8 @@ export async function destroyContainer(node: NodeServices, attempt: Attempt, pat
 
 /** Kills and removes a container, named by its sandbox, by its runtime where this node still has it. No error when there was none. */
 export async function deleteByForce(node: NodeServices, { spec: { runtimeClass } }: RecordedAssignment, key: string): Promise<void> {
-  const containers = node.runtimes.get(runtimeClass)?.containers;
-  if ((await containers?.list())?.includes(key)) await containers?.delete(key, { force: true });
+  const runtime = node.runtimes.get(runtimeClass);
+  if (runtime !== undefined && (await hasContainer(runtime, key))) await runtime.containers.delete(key, { force: true });
   // Berth's own runtime removes its cgroup or fails; of the others some leave it where a start went wrong.
   if (runtimeClass === 'berth') return;
   for (const { mount } of node.host.hierarchies) {

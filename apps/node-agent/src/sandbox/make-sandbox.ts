@@ -6,6 +6,7 @@ import type { Snapshotter } from '@berth/image';
 import { ParkedShim, ShimDirectory, type ShimLauncher } from '@berth/runtime';
 import type { HostFacts } from '../host/host-facts.js';
 import type { Egress } from '../network/egress.js';
+import { hasContainer } from '../runtimes/has-container.js';
 import type { NodeRuntime } from '../runtimes/node-runtimes.js';
 import { writeEtcFiles } from './etc-files.js';
 import type { IdSlots } from './id-slots.js';
@@ -67,7 +68,7 @@ export async function discardSandbox(parts: SandboxParts, name: string, slot: nu
   const shim = new ShimDirectory(join(containers, name, 'shim'));
   held?.release();
   for (const deadline = Date.now() + endMs; (await shim.isShimAlive()) && Date.now() < deadline; ) await sleep(endPollMs);
-  if ((await runtime.containers.list()).includes(name)) await runtime.containers.delete(name, { force: true });
+  if (await hasContainer(runtime, name)) await runtime.containers.delete(name, { force: true });
   await snapshotter.remove(name);
   await egress?.removeLinkOf(slot);
   await rm(join(containers, name), { recursive: true, force: true });
