@@ -64,7 +64,8 @@ describe('the engine’s end of a console socket', () => {
       await listen(take);
       for (let i = 0; i < 4; i += 1) {
         const { code, stderr } = await end(begin(...create()));
-        if (code !== 0) expect(stderr).toMatch(/console|terminal to the engine/);
+        // A terminal that was hung up before the container took it cannot control anything.
+        if (code !== 0) expect(stderr).toMatch(/console|terminal to the engine|control the terminal/);
         expect(bundle.runtime(['delete', '--force', bundle.id]).status).toBe(0);
         expect(bundle.leftovers()).toEqual([]);
       }
