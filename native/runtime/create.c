@@ -158,8 +158,8 @@ static int run_hooks(struct creation *n, struct rt_error *err)
 	cleanup_free char *created = state_to_json(&n->state, STATUS_CREATED), *creating = state_to_json(&n->state, STATUS_CREATING);
 	if (!created || !creating)
 		return rt_fail(err, ENOMEM, "run hooks");
-	if ((r = hooks_run(&n->config.hooks[HOOK_PRESTART], "prestart", created, err)) < 0 ||
-	    (r = hooks_run(&n->config.hooks[HOOK_CREATE_RUNTIME], "createRuntime", creating, err)) < 0)
+	if ((r = hooks_run(&n->config.hooks[HOOK_PRESTART], "prestart", created, NULL, err)) < 0 ||
+	    (r = hooks_run(&n->config.hooks[HOOK_CREATE_RUNTIME], "createRuntime", creating, NULL, err)) < 0)
 		return r;
 	return sync_send(n->sync_fd, SYNC_GO, err);
 }

@@ -53,14 +53,15 @@ static int set_sysctls(const struct config *c, struct rt_error *err)
 }
 
 /* Hooks inside the container's namespaces. */
-static int run_hooks(const struct init_args *a, enum hook_stage stage, const char *name, enum status now, pid_t pid, struct rt_error *err)
+static int run_hooks(const struct init_args *a, enum hook_stage stage, enum status now, pid_t pid, const char *const *env,
+		     struct rt_error *err)
 {
 	if (a->config->hooks[stage].count == 0)
 		return 0;
 	struct state s = *a->state;
 	s.pid = pid;
 	cleanup_free char *text = state_to_json(&s, now);
-	return text ? hooks_run(&a->config->hooks[stage], name, text, err) : rt_fail(err, ENOMEM, "run hooks");
+	return text ? hooks_run(&a->config->hooks[stage], hook_stage_names[stage], text, env, err) : rt_fail(err, ENOMEM, "run hooks");
 }
 
 static int run_create_hooks(const struct init_args *a, pid_t pid, struct rt_error *err)
@@ -71,7 +72,7 @@ static int run_create_hooks(const struct init_args *a, pid_t pid, struct rt_erro
 	if ((hooks[HOOK_PRESTART].count || hooks[HOOK_CREATE_RUNTIME].count) &&
 	    ((r = sync_send(a->sync_fd, SYNC_HOOKS, err)) < 0 || (r = sync_expect(a->sync_fd, SYNC_GO, &m, err)) < 0))
 		return r;
-	return run_hooks(a, HOOK_CREATE_CONTAINER, "createContainer", STATUS_CREATING, pid, err);
+	return run_hooks(a, HOOK_CREATE_CONTAINER, STATUS_CREATING, pid, NULL, err);
 }
 
 /* Tells the seccomp listener whose syscalls it will be asked about. */
@@ -129,7 +130,7 @@ static int become_container(struct init_args *a, struct rt_error *err)
 {
 	const struct config *c = a->config;
 	struct sync_message m = { 0 };
-	struct program program;
+	struct program program = { 0 };
 	int r;
 
 	/* 1. Before its id maps are written, or it is in its cgroup, this process cannot go on. */
@@ -195,13 +196,14 @@ static int become_container(struct init_args *a, struct rt_error *err)
 	/* 9. Wait, then go. */
 	if ((a->asks_to_exec && (r = wait_for_start(a, err)) < 0) || (r = process_check_given(p, err)) < 0)
 		return r;
-	if ((r = run_hooks(a, HOOK_START_CONTAINER, "startContainer", STATUS_CREATED, m.pid, err)) < 0)
-		return r;
 	if (!a->asks_to_exec && (r = process_set_rlimits(c, 0, err)) < 0)
 		return r;
 	if ((r = lsm_apply(p, err)) < 0)
 		return r;
 	if (a->filter && p->no_new_privileges && a->park != PARK_ROOT && (r = seccomp_load(a->filter, err)) < 0)
+		return r;
+	/* 10. These hooks may be programs of the image: they run within every bound of the container's program. */
+	if ((r = run_hooks(a, HOOK_START_CONTAINER, STATUS_CREATED, m.pid, program.env, err)) < 0)
 		return r;
 	return exec_program(p, &program, err);
 }

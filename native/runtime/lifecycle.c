@@ -49,7 +49,7 @@ void lifecycle_hooks(const struct state *s, enum hook_stage stage, enum status n
 	for (size_t i = 0; i < c.hooks[stage].count; i++) {
 		struct rt_error failure = { 0 };
 		struct hook_list one = { &c.hooks[stage].at[i], 1 };
-		if (hooks_run(&one, hook_stage_names[stage], text, &failure) < 0)
+		if (hooks_run(&one, hook_stage_names[stage], text, NULL, &failure) < 0)
 			log_warning("%s", failure.text);
 	}
 }

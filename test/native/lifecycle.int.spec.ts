@@ -248,69 +248,6 @@ describe('the command line', () => {
   });
 });
 
-describe('hooks', () => {
-  const hook = (script: string): unknown => ({ path: '/bin/sh', args: ['sh', '-c', script], env: ['PATH=/usr/bin:/bin'] });
-
-  it('run at their stages with the state on stdin', async () => {
-    const log = join(bundle.dir, 'hooks');
-    const stages = ['prestart', 'createRuntime', 'createContainer', 'poststart', 'poststop'];
-    const outcome = bundle.create(['wait'], (config) => {
-      config.hooks = Object.fromEntries(stages.map((stage) => [stage, [hook(`(echo ${stage}; cat; echo) >> ${log}`)]]));
-      // The createContainer hook runs as the container's root, but in the host's files.
-      config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'user');
-      delete config.linux.uidMappings;
-      delete config.linux.gidMappings;
-    });
-    expect(outcome).toMatchObject({ status: 0, stderr: '' });
-    const pid = bundle.pid();
-    bundle.runtime(['start', bundle.id]);
-    bundle.runtime(['delete', '--force', bundle.id]);
-    const lines = readFileSync(log, 'utf8').trim().split('\n');
-    expect(lines.filter((_, i) => i % 2 === 0)).toEqual(stages);
-    const states = lines.filter((_, i) => i % 2 === 1).map((line) => JSON.parse(line));
-    expect(states.map(({ status }) => status)).toEqual(['created', 'creating', 'creating', 'running', 'stopped']);
-    expect(states.slice(0, 4).every((state) => state.pid === pid && state.id === bundle.id)).toBe(true);
-  });
-
-  it('stop the creation when one fails, and leave nothing', () => {
-    const outcome = bundle.run(['exit', '0'], (config) => {
-      config.hooks = { createRuntime: [hook('exit 3')] };
-    });
-    expect(outcome.status).toBe(1);
-    expect(outcome.stderr).toContain('createRuntime hook /bin/sh failed with status 3');
-    expect(bundle.leftovers()).toEqual([]);
-  });
-
-  it('after the stop run when the creation fails, too: what others set up is torn down', () => {
-    const log = join(bundle.dir, 'hooks');
-    const outcome = bundle.run(['exit', '0'], (config) => {
-      config.hooks = { createRuntime: [hook(`echo up >> ${log}`), hook('exit 3')], poststop: [hook(`(echo down; cat) >> ${log}`)] };
-    });
-    expect(outcome.status).toBe(1);
-    expect(readFileSync(log, 'utf8')).toMatch(/^up\ndown\n.*"status":"stopped"/);
-  });
-
-  it('after the start and the stop all run, whatever becomes of one', () => {
-    const log = join(bundle.dir, 'hooks');
-    const outcome = bundle.run(['exit', '7'], (config) => {
-      config.hooks = {
-        poststart: [hook('exit 4'), hook(`echo started >> ${log}`)],
-        poststop: [hook('exit 5'), hook(`echo gone >> ${log}`)],
-      };
-    });
-    expect(outcome.status).toBe(7);
-    expect(outcome.stderr).toContain('warning');
-    expect(readFileSync(log, 'utf8')).toBe('started\ngone\n');
-  });
-
-  it('are killed at their timeout', () => {
-    const outcome = bundle.run(['exit', '0'], (config) => {
-      config.hooks = { prestart: [{ path: '/bin/sleep', args: ['sleep', '60'], timeout: 1 }] };
-    });
-    expect(outcome.stderr).toContain('prestart hook /bin/sleep: ');
-  });
-});
-
 it('gives the container root its own files, seen from the host as an unprivileged id', () => {
   const outcome = bundle.run(['create', '/made', 'x', 'chown', '/made', '5', 'stat', '/made']);
   expect(outcome.lines.map(({ ok }) => ok)).toEqual([true, true, true]);
