@@ -1,6 +1,6 @@
-import type { Run } from '@berth/wire';
+import type { Quote, Run } from '@berth/wire';
 import { describe, expect, it } from 'vitest';
-import { describeDuration, describeExplanation, describeState, exitCodeOf, explainEnd } from './runs.js';
+import { describeDuration, describeExplanation, describeQuote, describeState, exitCodeOf, explainEnd } from './runs.js';
 
 const run = (more: Partial<Run>): Run =>
   ({
@@ -69,6 +69,34 @@ it('an explanation names the reason first, then what else is short, the place, w
     '     or a month begins',
     '  estimated start: in 1m 30s',
   ]);
+});
+
+it('a quote says when and why, then what the run would take', () => {
+  const spec = { resources: { cpuMillis: 500, memoryBytes: 64 * 1024 ** 2 } } as Quote['spec'];
+  const quoted: Quote = {
+    image: 'app',
+    digest: 'sha256:abc',
+    spec,
+    waitingFor: 'capacity',
+    reason: 'a node has room',
+    line: { place: 1, length: 1 },
+    shortages: [],
+    nodes: null,
+    remedies: [],
+    estimatedStartAt: '2026-01-01T00:00:00Z',
+    cost: { monthlyCpuMs: 30_500, monthlyMemoryMibSeconds: 3840 },
+    pull: { bytes: 5 * 1024 ** 2, layers: 1 },
+  };
+  expect(describeQuote(quoted, Date.parse('2026-01-01T00:00:00Z')).split('\n')).toEqual([
+    'would be admitted at once: a node has room',
+    '  estimated start: now',
+    'image   sha256:abc',
+    'pull    5 MiB in 1 layer, at most',
+    'holds   0.5 cpus, 64 MiB of memory',
+    'budget  30.5 cpu-seconds and 3840 MiB-seconds of memory, at most',
+  ]);
+  const waiting = describeQuote({ ...quoted, waitingFor: 'quota', reason: 'waits for quota: pids' }, 0);
+  expect(waiting.split('\n')[0]).toBe('waits for quota: pids');
 });
 
 describe('a row of ps', () => {

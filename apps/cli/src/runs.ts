@@ -1,9 +1,9 @@
 import { describeShortage } from '@berth/core';
-import { type Explanation, type Run, run, runList } from '@berth/wire';
+import { type Explanation, type Quote, type Run, run, runList } from '@berth/wire';
 import { type ApiClient, longPatienceMs } from './api/api-client.js';
 import { exitCodes, UsageError } from './failures.js';
 import { nameLabel } from './submission/run-flags.js';
-import { formatDuration } from './units.js';
+import { formatDuration, formatSize } from './units.js';
 
 const waitMs = 60_000;
 const terminal: ReadonlySet<Run['state']> = new Set(['succeeded', 'failed', 'canceled']);
@@ -56,14 +56,33 @@ export function describeState(current: Run): string {
 
 /** Why a run waits, for people: the reason, and below it what there is of its place, shortages, remedies and start. */
 export function describeExplanation(explained: Explanation, nowMs: number): string {
-  const { runId, state, reason, line, shortages, remedies, estimatedStartAt } = explained;
+  const { runId, state, reason } = explained;
+  return [`${runId} is ${state}: ${reason}`, ...standingLines(explained, nowMs)].join('\n');
+}
+
+/** What would become of a run and what it would take, for people. */
+export function describeQuote(quoted: Quote, nowMs: number): string {
+  const { digest, spec, cost, pull } = quoted;
+  const { cpuMillis, memoryBytes } = spec.resources;
+  return [
+    quoted.waitingFor === 'quota' ? quoted.reason : `would be admitted at once: ${quoted.reason}`,
+    ...standingLines(quoted, nowMs),
+    `image   ${digest}`,
+    `pull    ${formatSize(pull.bytes)} in ${pull.layers} ${pull.layers === 1 ? 'layer' : 'layers'}, at most`,
+    `holds   ${cpuMillis / 1000} cpus, ${formatSize(memoryBytes)} of memory`,
+    `budget  ${cost.monthlyCpuMs / 1000} cpu-seconds and ${cost.monthlyMemoryMibSeconds} MiB-seconds of memory, at most`,
+  ].join('\n');
+}
+
+function standingLines(explained: Omit<Explanation, 'runId' | 'state'>, nowMs: number): string[] {
+  const { line, shortages, remedies, estimatedStartAt } = explained;
   const rest = shortages.slice(1).map((short) => `also short: ${describeShortage(short)}`);
   const place =
     line === null || line.length === 1 ? [] : [`place ${line.place} of ${line.length} of yours that wait for ${explained.waitingFor}`];
   const helps = remedies.map((remedy, at) => `${at === 0 ? 'until' : '   or'} ${remedy}`);
   const inMs = estimatedStartAt === null ? null : Math.max(0, Date.parse(estimatedStartAt) - nowMs);
   const start = inMs === null ? [] : [inMs < 1000 ? 'estimated start: now' : `estimated start: in ${formatDuration(inMs)}`];
-  return [`${runId} is ${state}: ${reason}`, ...[...rest, ...place, ...helps, ...start].map((text) => `  ${text}`)].join('\n');
+  return [...rest, ...place, ...helps, ...start].map((text) => `  ${text}`);
 }
 
 /** How long the run ran, or has been running at `nowMs`; empty before it started. */

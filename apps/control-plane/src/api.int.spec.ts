@@ -181,6 +181,34 @@ describe('the API', () => {
       expect((await small.api.get(`/v1/runs/${third.id}`)).json.waitingFor).not.toBe('quota');
     });
 
+    it('quotes a run that it does not submit', async () => {
+      const small = await service.tenant({ concurrentRuns: 1 });
+      const body = { image: small.image, timeoutMs: 60_000, stopGraceMs: 0, resources: { cpuMillis: 500, memoryBytes: 64 * 1024 ** 2 } };
+      const free = await small.api.post('/v1/runs', { ...body, dryRun: true }, { 'idempotency-key': 'quoted' });
+      expect([free.status, free.json]).toMatchObject([
+        200,
+        {
+          image: small.image,
+          digest: small.digest,
+          waitingFor: 'capacity',
+          line: { place: 1, length: 1 },
+          cost: { monthlyCpuMs: 30_000, monthlyMemoryMibSeconds: 64 * 60 },
+          pull: { layers: 1 },
+        },
+      ]);
+      expect(free.json.pull.bytes).toBeGreaterThan(0);
+      expect((await small.api.get('/v1/runs')).json.items).toEqual([]);
+
+      const { json: run } = await small.api.post('/v1/runs', { ...body, dryRun: false }, { 'idempotency-key': 'quoted' });
+      expect(run.spec).toEqual(free.json.spec);
+      const full = await small.api.post('/v1/runs', { ...body, dryRun: true });
+      expect([full.status, full.json.waitingFor, full.json.shortages[0]]).toMatchObject([200, 'quota', { dimension: 'concurrentRuns' }]);
+      expect((await small.api.post('/v1/runs', { ...body, dryRun: true, onQuota: 'reject' })).json.code).toBe('overQuota');
+      expect((await small.api.post('/v1/runs', { ...body, dryRun: true, image: `${small.image}x` })).json.code).toBe('imageNotFound');
+      expect((await small.api.post('/v1/runs', { ...body, dryRun: 'yes' })).json.errors[0].field).toBe('dryRun');
+      expect((await small.api.get('/v1/runs')).json.items.map(({ id }: { id: string }) => id)).toEqual([run.id]);
+    });
+
     it('holds a tenant to digests where its policy says so', async () => {
       await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { requireDigest: true });
       expect((await submit({})).json.code).toBe('tagNotAllowed');

@@ -9,6 +9,7 @@ import { AdmitRun } from './admission/admit-run.js';
 import { CancelRun } from './admission/cancel-run.js';
 import { DeleteRun } from './admission/delete-run.js';
 import { PrepareRun } from './admission/prepare-run.js';
+import { QuoteRun } from './admission/quote-run.js';
 import { ResolveImage } from './admission/resolve-image.js';
 import { UpdateTenant } from './admission/update-tenant.js';
 import { CONFIG, type Config } from './config.js';
@@ -102,6 +103,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       ResolveImage,
       PrepareRun,
       AdmitRun,
+      QuoteRun,
       CancelRun,
       DeleteRun,
       UpdateTenant,

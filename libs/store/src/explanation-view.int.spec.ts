@@ -1,6 +1,6 @@
 import { explainRun } from '@berth/core';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import type { TenantRow } from './ports.js';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { QuoteInput, TenantRow } from './ports.js';
 import { exited, MiB, StoreFixture } from './testing.js';
 
 let fixture: StoreFixture;
@@ -62,6 +62,68 @@ it('counts the nodes that refuse it, whoever’s runs fill them', async () => {
     waitingFor: 'capacity',
     line: { place: 1, length: 1 },
     nodes: { fitting: 0, refusals: [{ reason: 'cpuShort', nodes: 1 }] },
+  });
+});
+
+describe('a quote', () => {
+  const input = (tenant: TenantRow, change: Partial<QuoteInput> = {}): QuoteInput => ({
+    tenantId: tenant.id,
+    request,
+    onQuota: 'queue',
+    priority: 50,
+    maxAttempts: 1,
+    now: new Date(),
+    ...change,
+  });
+  const quoted = async (tenant: TenantRow, change: Partial<QuoteInput> = {}) => {
+    const outcome = await fixture.store.runs.quote(input(tenant, change));
+    if (outcome.kind === 'refused') throw new Error(`refused: ${outcome.code}`);
+    return explainRun(outcome.view, new Date());
+  };
+
+  it.each([
+    ['at once, where there is room', {}, {}, 0],
+    ['at once, behind others that await a node', {}, {}, 2],
+    ['behind the line for quota', { concurrentRuns: 1 }, {}, 3],
+    ['before those of lower priority', { concurrentRuns: 1 }, { priority: 90 }, 3],
+    ['short of several dimensions', { concurrentRuns: 2, cpuMillis: 1000 }, { request: { ...request, cpuMillis: 900 } }, 1],
+    ['with a need that no node has', {}, { needs: ['runtime:crun'] }, 0],
+  ])('says what the run is told once it is submitted: %s', async (_, quota, change, before) => {
+    const tenant = await fixture.tenant(quota);
+    await fixture.created(await fixture.tenant(), { request });
+    await fixture.node();
+    for (let i = 0; i < before; i++) await fixture.created(tenant, { request });
+    const said = await quoted(tenant, change);
+    const run = await fixture.created(tenant, { request, ...change });
+    expect(await explain(tenant, run.id)).toEqual({ ...said, estimatedStartAt: said.estimatedStartAt && expect.any(Date) });
+  });
+
+  it.each([
+    ['overQuota', { concurrentRuns: 1 }, { onQuota: 'reject' as const }],
+    ['overQuota', { concurrentRuns: 1, queuedRuns: 0 }, {}],
+    ['overQuota', { submissionsPerMinute: 1 }, {}],
+    ['quotaNeverFits', { cpuMillis: 600 }, { request: { ...request, cpuMillis: 601 } }],
+  ])('is refused as the run would be: %s', async (code, quota, change) => {
+    const tenant = await fixture.tenant(quota);
+    await fixture.created(tenant, { request });
+    const refused = await fixture.store.runs.quote(input(tenant, change));
+    expect(refused).toMatchObject({ kind: 'refused', code });
+    expect(await fixture.admit(tenant, { request, ...change })).toEqual(refused);
+  });
+
+  it('writes nothing', async () => {
+    const tenant = await fixture.tenant({ concurrentRuns: 1 });
+    const rows = async () => {
+      const tables = await fixture.query<{ name: string }>("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'");
+      const each = tables.map(({ name }) => `SELECT '${name}' AS name, to_jsonb(t) AS row FROM "${name}" t`);
+      return fixture.query(`${each.join(' UNION ALL ')} ORDER BY 1, 2`);
+    };
+    const before = await rows();
+    await quoted(tenant);
+    await quoted(tenant, { priority: 90 });
+    expect(await rows()).toEqual(before);
+    await fixture.created(tenant, { request });
+    expect(await rows()).not.toEqual(before);
   });
 });
 

@@ -163,6 +163,9 @@ export interface AdmitInput {
   needs?: readonly string[];
   now: Date;
 }
+/** What of a submission decides about its admission. */
+export type QuoteInput = Omit<AdmitInput, 'idempotency' | 'image' | 'digest' | 'spec' | 'labels'>;
+export type QuoteOutcome = { kind: 'quoted'; view: ExplanationView } | Extract<AdmitOutcome, { kind: 'refused' }>;
 export type AdmitOutcome =
   | {
       kind: 'created';
@@ -244,6 +247,8 @@ export abstract class RunStore {
   abstract admit(input: AdmitInput): Promise<AdmitOutcome>;
   /** What `admit` would answer to an idempotency key that was used before; null when it is fresh. Writes nothing. */
   abstract findReplay(tenantId: string, claim: IdempotencyClaim): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null>;
+  /** How a run would stand if `admit` took it in now, or why it would not. Writes nothing. */
+  abstract quote(input: QuoteInput): Promise<QuoteOutcome>;
   /** null for another tenant's run as for an unknown one. */
   abstract find(tenantId: string, runId: string): Promise<RunRow | null>;
   abstract list(

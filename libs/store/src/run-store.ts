@@ -14,6 +14,8 @@ import {
   type IdempotencyClaim,
   type LeaseRow,
   type NodeReports,
+  type QuoteInput,
+  type QuoteOutcome,
   type Retention,
   type RunEventRow,
   type RunRow,
@@ -30,6 +32,7 @@ import { deleteRun } from './sql/delete-run.js';
 import { explanationView } from './sql/explanation-view.js';
 import { forgetOld } from './sql/forget-old.js';
 import { commitPlacements, type PlacementView, placementView } from './sql/place.js';
+import { quote } from './sql/quote.js';
 import { releaseLost } from './sql/release-lost.js';
 import { standings } from './sql/standings.js';
 import { activeImages, totals } from './sql/tenant-usage.js';
@@ -52,6 +55,10 @@ export class PrismaRunStore extends RunStore {
 
   override admit(input: AdmitInput): Promise<AdmitOutcome> {
     return this.admissions.admit(input);
+  }
+
+  override quote(input: QuoteInput): Promise<QuoteOutcome> {
+    return quote(this.pool, input);
   }
 
   override findReplay(tenantId: string, claim: IdempotencyClaim): Promise<Extract<AdmitOutcome, { kind: 'replayed' | 'refused' }> | null> {

@@ -1,7 +1,7 @@
 import { limitDimensions, refusalReasons } from '@berth/core';
 import { z } from 'zod';
 import { runId, timestamp } from './primitives.js';
-import { runState, waitingFor } from './run.js';
+import { runSpec, runState, waitingFor } from './run.js';
 
 /** Why a run has not started. Of other tenants nothing shows: not even how many of their runs wait. */
 export const explanation = z.object({
@@ -28,3 +28,17 @@ export const explanation = z.object({
   estimatedStartAt: timestamp.nullable().describe("By how long the tenant's runs took lately; null where nothing tells it"),
 });
 export type Explanation = z.infer<typeof explanation>;
+
+/** What would become of a run if it were submitted now. */
+export const quote = explanation.omit({ runId: true, state: true }).extend({
+  image: z.string().describe('As asked for'),
+  digest: z.string().describe('What the tag points to now'),
+  spec: runSpec,
+  cost: z
+    .object({ monthlyCpuMs: z.int(), monthlyMemoryMibSeconds: z.int() })
+    .describe('Of the monthly budgets, at most: as if every attempt ran until its timeout. What is not used is given back at the end'),
+  pull: z
+    .object({ bytes: z.int(), layers: z.int() })
+    .describe('What a node fetches that has nothing of the image; layers that it has are not fetched again'),
+});
+export type Quote = z.infer<typeof quote>;

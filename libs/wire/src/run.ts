@@ -99,11 +99,13 @@ export const createRunRequest = z.strictObject({
   onNodeLost: z.enum(['wait', 'retry']).optional(),
   priority: z.int().min(0).max(100).optional().describe("Among the tenant's own runs; higher first; 50 by default"),
   labels: z.record(label.key, label.value).optional(),
+  dryRun: z.boolean().optional().describe('Submit nothing: answer 200 with a quote of what would become of it'),
 });
 export type CreateRunRequest = z.infer<typeof createRunRequest>;
 
 /** The request with every default filled in: what is stored, and what the agent receives. */
 export const runSpec = createRunRequest
+  .omit({ dryRun: true })
   .required({
     env: true,
     init: true,

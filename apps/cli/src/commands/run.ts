@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { type CreateRunRequest, run } from '@berth/wire';
+import { type CreateRunRequest, quote, run } from '@berth/wire';
 import { type ApiClient, longPatienceMs } from '../api/api-client.js';
 import { copyExact, copyInOrder } from '../api/run-output.js';
 import { type Context, defineCommand, print } from '../command.js';
 import { exitCodes, UsageError } from '../failures.js';
-import { exitCodeOf, explainEnd, waitForEnd } from '../runs.js';
+import { describeQuote, exitCodeOf, explainEnd, waitForEnd } from '../runs.js';
 import { requestFromFlags, runFlags } from '../submission/run-flags.js';
 
 export const runCommand = defineCommand({
@@ -17,6 +17,8 @@ export const runCommand = defineCommand({
   optionsFirst: true,
   options: {
     detach: { type: 'boolean', short: 'd', description: 'Print the id and leave the run to itself' },
+    'dry-run': { type: 'boolean', description: 'Submit nothing: print what would become of the run, and what it would take' },
+    json: { type: 'boolean', description: 'With --dry-run: as a JSON object' },
     rm: { type: 'boolean', description: 'Forget the run and its logs after its end' },
     'idempotency-key': {
       type: 'string',
@@ -31,6 +33,13 @@ export const runCommand = defineCommand({
     if (values.detach === true && values.rm === true) throw new UsageError('--rm needs someone who waits: it cannot go with --detach');
     const request = requestFromFlags(image, args, values, context.environment);
     const client = context.client('tenant');
+    if (values['dry-run'] === true) {
+      const quoted = await client.json(quote, '/v1/runs', { method: 'POST', body: { ...request, dryRun: true }, repeatable: true });
+      const text = values.json === true ? JSON.stringify(quoted, null, 2) : describeQuote(quoted, context.nowMs());
+      await print(context.stdout, `${text}\n`);
+      return exitCodes.ok;
+    }
+    if (values.json === true) throw new UsageError('--json goes with --dry-run only');
     const id = await submit(context, client, request, values['idempotency-key'] ?? randomUUID());
     if (values.detach === true) {
       await print(context.stdout, `${id}\n`);

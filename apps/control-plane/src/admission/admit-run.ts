@@ -1,11 +1,11 @@
-import { AppError, neededFeatures } from '@berth/core';
+import { AppError } from '@berth/core';
 import { type AdmitOutcome, type RunRow, RunStore, type TenantRow } from '@berth/store';
 import type { CreateRunRequest, RunSpec } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
 import { Metrics } from '../metrics/metrics.js';
 import { AnnounceOutcome } from '../reporting/announce-outcome.js';
 import { bodyHash } from './body-hash.js';
-import { PrepareRun } from './prepare-run.js';
+import { demandOf, PrepareRun } from './prepare-run.js';
 
 export interface AdmittedRun {
   readonly run: RunRow;
@@ -47,18 +47,12 @@ export class AdmitRun {
       return known === null ? Promise.reject(error) : { spec: known.run.spec as RunSpec, digest: known.run.digest };
     });
     const outcome = await this.runs.admit({
-      tenantId: tenant.id,
+      ...demandOf(tenant, spec),
       idempotency,
       image: request.image,
       digest,
       spec,
-      request: { ...spec.resources, attemptMs: spec.timeoutMs + spec.stopGraceMs },
-      onQuota: spec.onQuota,
-      priority: spec.priority,
-      maxAttempts: spec.maxAttempts,
       labels: spec.labels,
-      needs: neededFeatures(spec),
-      now: new Date(),
     });
     if (outcome.kind === 'refused') throw refusal(outcome);
     if (outcome.kind === 'created') this.announce.execute({ ...outcome, changed: [outcome.run.id, ...outcome.changed] });
@@ -67,7 +61,8 @@ export class AdmitRun {
   }
 }
 
-function refusal(outcome: Extract<AdmitOutcome, { kind: 'refused' }>): AppError {
+/** A refusal of the store's as the API tells it. */
+export function refusal(outcome: Extract<AdmitOutcome, { kind: 'refused' }>): AppError {
   const { code, dimension, limit, used, requested } = outcome;
   switch (code) {
     case 'idempotencyMismatch':

@@ -1,5 +1,5 @@
 import { AppError, fieldOfFeature, neededFeatures } from '@berth/core';
-import type { TenantRow } from '@berth/store';
+import type { QuoteInput, TenantRow } from '@berth/store';
 import type { CreateRunRequest, RunSpec } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config.js';
@@ -30,4 +30,17 @@ export class PrepareRun {
     }
     return { spec, digest: await this.resolveImage.execute(tenant, request.image) };
   }
+}
+
+/** What the run asks of quota and nodes, as of now. */
+export function demandOf(tenant: TenantRow, spec: RunSpec): QuoteInput {
+  return {
+    tenantId: tenant.id,
+    request: { ...spec.resources, attemptMs: spec.timeoutMs + spec.stopGraceMs },
+    onQuota: spec.onQuota,
+    priority: spec.priority,
+    maxAttempts: spec.maxAttempts,
+    needs: neededFeatures(spec),
+    now: new Date(),
+  };
 }

@@ -27,6 +27,8 @@ interface RouteDescription {
   readonly status: number;
   /** The body of the good answer; absent for 204. */
   readonly answer?: z.ZodType;
+  /** Other good answers by status, and when they come. */
+  readonly others?: Readonly<Record<number, { readonly when: string; readonly answer: z.ZodType }>>;
   /** Media types of the good answer; `application/json` unless told. */
   readonly contentTypes?: readonly string[];
   /** Codes of the refusals that this route adds to those every route has. */

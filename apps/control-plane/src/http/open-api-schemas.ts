@@ -43,6 +43,7 @@ const components: Readonly<Record<string, z.ZodType>> = {
   RunEvent: wire.runEvent,
   RunFailure: wire.runFailure,
   RunList: wire.runList,
+  Quote: wire.quote,
   RunSpec: wire.runSpec,
   Tenant: wire.tenant,
   TenantList: wire.tenantList,

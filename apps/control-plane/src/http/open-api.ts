@@ -91,7 +91,7 @@ export function openApiDocument(controllers: readonly Type[]): Json {
 }
 
 function operation({ method, operationId, description, body, query, ids }: DescribedRoute): Json {
-  const { summary, key, scope, status, answer, contentTypes = ['application/json'], headers = {} } = description;
+  const { summary, key, scope, status, answer, others = {}, contentTypes = ['application/json'], headers = {} } = description;
   const content =
     answer === undefined ? {} : { content: Object.fromEntries(contentTypes.map((type) => [type, { schema: schemaOf(answer) }])) };
   return {
@@ -117,8 +117,17 @@ function operation({ method, operationId, description, body, query, ids }: Descr
       })),
     ],
     ...(body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body) } } } }),
-    responses: { [status]: { description: summary, ...content }, ...problemResponses(method, description) },
+    responses: { [status]: { description: summary, ...content }, ...otherAnswers(others), ...problemResponses(method, description) },
   };
+}
+
+function otherAnswers(others: NonNullable<ApiDescription['others']>): Json {
+  return Object.fromEntries(
+    Object.entries(others).map(([status, { when, answer }]) => [
+      status,
+      { description: when, content: { 'application/json': { schema: schemaOf(answer) } } },
+    ]),
+  );
 }
 
 function queryParameters(query: z.ZodType | undefined): Json[] {

@@ -6,6 +6,7 @@ import type {
   CgroupUsage,
   Member,
   Node,
+  Quote,
   Run,
   RunEvent,
   RunSpec,
@@ -13,6 +14,7 @@ import type {
   Explanation as WireExplanation,
 } from '@berth/wire';
 import type { z } from 'zod';
+import type { QuotedRun } from '../admission/quote-run.js';
 
 /* Rows of the store as the API shows them: times as RFC 3339, nothing that is for us alone. */
 
@@ -75,10 +77,16 @@ function renderUsage({ peakMemoryBytes, cpuTimeUs, usage }: AttemptRow): Run['at
 }
 
 export function renderExplanation(runId: string, state: string, explained: Explanation): WireExplanation {
-  const { estimatedStartAt, shortages, nodes, remedies, ...rest } = explained;
+  return { runId, state: state as WireExplanation['state'], ...renderStanding(explained) };
+}
+
+export function renderQuote({ explanation, amount, ...rest }: QuotedRun): Quote {
+  const { monthlyCpuMs, monthlyMemoryMibSeconds } = amount;
+  return { ...rest, ...renderStanding(explanation), cost: { monthlyCpuMs, monthlyMemoryMibSeconds } };
+}
+
+function renderStanding({ estimatedStartAt, shortages, nodes, remedies, ...rest }: Explanation): Omit<WireExplanation, 'runId' | 'state'> {
   return {
-    runId,
-    state: state as WireExplanation['state'],
     ...rest,
     shortages: [...shortages],
     nodes: nodes === null ? null : { fitting: nodes.fitting, refusals: [...nodes.refusals] },

@@ -5,6 +5,8 @@ import {
   createRunRequest,
   explanation,
   listRunsQuery,
+  type Quote,
+  quote,
   type Run,
   run,
   runList,
@@ -16,10 +18,11 @@ import type { z } from 'zod';
 import { AdmitRun } from '../admission/admit-run.js';
 import { CancelRun } from '../admission/cancel-run.js';
 import { DeleteRun } from '../admission/delete-run.js';
+import { QuoteRun } from '../admission/quote-run.js';
 import { Api } from './api.js';
 import { CallingActor, CallingTenant } from './caller.js';
 import { rateLimitHeaders } from './rate-limit.js';
-import { renderExplanation, renderRun } from './render.js';
+import { renderExplanation, renderQuote, renderRun } from './render.js';
 import { IdPipe, notFound } from './validation.js';
 
 const idempotencyKeyGrammar = /^[\x21-\x7e]{1,255}$/;
@@ -31,15 +34,17 @@ export class RunsController {
     private readonly cancelRun: CancelRun,
     @Inject(RunStore) private readonly runs: RunStore,
     private readonly deleteRun: DeleteRun,
+    private readonly quoteRun: QuoteRun,
   ) {}
 
   @Post()
   @Api({
-    summary: 'Submit a run',
+    summary: 'Submit a run, or with dryRun ask what would become of it',
     key: 'tenant',
     scope: 'runs:write',
     status: 201,
     answer: run,
+    others: { 200: { when: 'dryRun: nothing was submitted', answer: quote } },
     headers: { 'Idempotency-Key': 'Same key and body: the same run, never a second one. Same key, other body: 409' },
     problems: [
       'invalidImage',
@@ -58,15 +63,21 @@ export class RunsController {
   })
   async create(
     @CallingTenant() tenant: TenantRow,
-    @Body({ schema: createRunRequest }) request: CreateRunRequest,
+    @Body({ schema: createRunRequest }) { dryRun = false, ...request }: CreateRunRequest,
     @Headers('idempotency-key') key: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<Run> {
+  ): Promise<Run | Quote> {
     const { submissionsPerMinute: limit } = tenant.quota;
     const { submissionsPerMinute: used } = tenant.used;
     // Before the admission, so that a refusal has them too.
     reply.headers(rateLimitHeaders(limit, used, Date.now()));
-    const admitted = await this.admitRun.execute(tenant, request, parseIdempotencyKey(key));
+    const idempotencyKey = parseIdempotencyKey(key);
+    if (dryRun) {
+      const quoted = await this.quoteRun.execute(tenant, request);
+      reply.status(200);
+      return renderQuote(quoted);
+    }
+    const admitted = await this.admitRun.execute(tenant, request, idempotencyKey);
     if (admitted.submissions !== null) {
       reply.headers(rateLimitHeaders(admitted.submissions.limit, admitted.submissions.used, Date.now()));
     }

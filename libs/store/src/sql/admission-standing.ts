@@ -1,6 +1,14 @@
-import { budgetMonth, checkQuota, type Quota, type QuotaDimension, rateMinute } from '@berth/core';
+import {
+  type AdmissionDecision,
+  budgetMonth,
+  checkQuota,
+  type Quota,
+  type QuotaAmount,
+  type QuotaDimension,
+  rateMinute,
+} from '@berth/core';
 import type pg from 'pg';
-import type { AdmitInput } from '../ports.js';
+import type { AdmitInput, AdmitOutcome } from '../ports.js';
 import { each, readAmount, runColumns, submissionsNow, usedNow } from './quota-columns.js';
 
 /* The looking half of admission: what submissions find. It writes nothing, so replays and refusals cost no write. */
@@ -59,7 +67,7 @@ export async function readStandings(
 }
 
 /** What the first of those who wait is short of. */
-export async function lineShortage(pool: pg.Pool, { tenantId, quota, used }: Standing): Promise<QuotaDimension> {
+async function lineShortage(pool: pg.Pool, { tenantId, quota, used }: Standing): Promise<QuotaDimension> {
   const result = await pool.query<Record<string, number>>(
     `SELECT 1 AS sum_concurrent_runs, ${each(', ', (c) => `${c.run} AS sum_${c.name}`, runColumns)}
      FROM runs WHERE tenant_id = $1 AND state = 'queued' AND NOT reserved ORDER BY priority DESC, id LIMIT 1`,
@@ -69,4 +77,20 @@ export async function lineShortage(pool: pg.Pool, { tenantId, quota, used }: Sta
   if (head === undefined) return 'concurrentRuns';
   const decision = checkQuota(quota, used, readAmount(head, 'sum'));
   return decision.kind === 'fits' ? 'concurrentRuns' : decision.dimension;
+}
+
+/** What a submission that was refused gets to hear. */
+export async function refusedBy(
+  pool: pg.Pool,
+  standing: Standing,
+  requested: QuotaAmount,
+  { code, shortage }: Extract<AdmissionDecision, { kind: 'refuse' }>,
+): Promise<Extract<AdmitOutcome, { kind: 'refused' }>> {
+  if (shortage !== null) {
+    const { dimension, limit, used } = shortage;
+    return { kind: 'refused', code, dimension, limit, used, requested: shortage.requested };
+  }
+  const dimension = await lineShortage(pool, standing);
+  const { [dimension]: limit } = standing.quota;
+  return { kind: 'refused', code, dimension, limit, used: standing.used[dimension], requested: requested[dimension] };
 }

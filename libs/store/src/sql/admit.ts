@@ -3,7 +3,7 @@ import { AppError, idRandomBytes, newId, planAdmissions, type QuotaAmount, quota
 import type pg from 'pg';
 import { inTransaction, isStatementError, retryOnDeadlock } from '../pool.js';
 import type { AdmitInput, AdmitOutcome, IdempotencyClaim, LeaseRow, RunRow } from '../ports.js';
-import { lineShortage, readStandings, type Standing } from './admission-standing.js';
+import { readStandings, refusedBy, type Standing } from './admission-standing.js';
 import { admitWaiting, lockTenants } from './admit-waiting.js';
 import { type AcceptedRun, type AdmissionGroup, waitingReason, writeAdmissions } from './admit-write.js';
 import { preempt } from './preempt.js';
@@ -133,23 +133,9 @@ export class Admissions {
       if (one === undefined || submission === undefined) continue;
       const { amount } = submission;
       if (decision.kind !== 'refuse') accepted.push({ runId: one.runId, input: one.input, amount, decision });
-      else one.settle(this.refused(standing, amount, decision));
+      else one.settle(refusedBy(this.pool, standing, amount, decision));
     }
     return accepted.length === 0 ? [] : [{ standing, accepted }];
-  }
-
-  private async refused(
-    standing: Standing,
-    requested: QuotaAmount,
-    { code, shortage }: Extract<ReturnType<typeof planAdmissions>[number], { kind: 'refuse' }>,
-  ): Promise<AdmitOutcome> {
-    if (shortage !== null) {
-      const { dimension, limit, used } = shortage;
-      return { kind: 'refused', code, dimension, limit, used, requested: shortage.requested };
-    }
-    const dimension = await lineShortage(this.pool, standing);
-    const { [dimension]: limit } = standing.quota;
-    return { kind: 'refused', code, dimension, limit, used: standing.used[dimension], requested: requested[dimension] };
   }
 
   /** Once more, apart from the others: what they wait for must not hold these up, nor these them. */

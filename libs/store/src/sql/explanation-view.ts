@@ -1,6 +1,6 @@
 import { budgetMonth, type ExplanationView, type FleetNode, type QuotaAmount } from '@berth/core';
 import type pg from 'pg';
-import { each, readAmount, usedNow } from './quota-columns.js';
+import { each, readAmount, runColumns, usedNow } from './quota-columns.js';
 
 /** Lines and holders are shown up to here: what is beyond makes no difference that people could see. */
 const shownMax = 1000;
@@ -9,8 +9,8 @@ const amount = (run: string): string =>
   `jsonb_build_object(${each(', ', (c) => `'${c.dimension}', ${c.run === '1' ? '1' : `${run}.${c.run}`}`)})`;
 
 /* One statement, hence one snapshot. The two halves of `line` each have an index of their own, and only one of them has rows. A run that exceeds its whole quota is not in the way of others: admission passes it over. */
-const viewStatement = `
-  WITH me AS (SELECT * FROM runs WHERE tenant_id = $1 AND id = $2), line AS (
+const viewOf = (me: string): string => `
+  WITH me AS (${me}), line AS (
     SELECT r.* FROM me JOIN runs r ON r.tenant_id = $1 AND r.state = 'queued' AND NOT r.reserved WHERE me.state = 'queued' AND NOT me.reserved
     UNION ALL
     SELECT r.* FROM me JOIN runs r ON r.tenant_id = $1 AND r.state = 'queued' AND r.reserved WHERE me.state = 'queued' AND me.reserved
@@ -40,6 +40,12 @@ const viewStatement = `
       )), '[]') FROM nodes WHERE state <> 'dead') AS nodes
   FROM me JOIN tenants ON tenants.id = me.tenant_id`;
 
+const runStatement = viewOf('SELECT * FROM runs WHERE tenant_id = $1 AND id = $2');
+/* One that is not there, as it would stand when it was admitted now. */
+const quoteStatement = viewOf(`
+  SELECT $1::text AS tenant_id, $2::text AS id, 'queued' AS state, $4::boolean AS reserved, $5::text[] AS needs, $6::int AS priority,
+    ${each(', ', (c) => `($7::jsonb->>'${c.dimension}')::bigint AS ${c.run}`, runColumns)}`);
+
 interface Row extends Record<string, unknown> {
   state: string;
   reserved: boolean;
@@ -54,9 +60,32 @@ interface Row extends Record<string, unknown> {
 
 /** See `RunStore.explanationView`. */
 export async function explanationView(pool: pg.Pool, tenantId: string, runId: string, now: Date): Promise<ExplanationView | null> {
-  const { rows } = await pool.query<Row>({ name: 'explanation-view', text: viewStatement, values: [tenantId, runId, budgetMonth(now)] });
+  const { rows } = await pool.query<Row>({ name: 'explanation-view', text: runStatement, values: [tenantId, runId, budgetMonth(now)] });
   const [row] = rows;
-  if (row === undefined) return null;
+  return row === undefined ? null : viewOfRow(row);
+}
+
+/** A run that might be submitted. `reserved`: it would get its quota at once. */
+export interface ImaginedRun {
+  readonly tenantId: string;
+  /** Sorts behind those of all that were submitted. */
+  readonly runId: string;
+  readonly reserved: boolean;
+  readonly needs: readonly string[];
+  readonly priority: number;
+  readonly amount: QuotaAmount;
+}
+
+/** What `explanationView` would be if the run were admitted now; null when there is no such tenant. */
+export async function imaginedView(pool: pg.Pool, imagined: ImaginedRun, now: Date): Promise<ExplanationView | null> {
+  const { tenantId, runId, reserved, needs, priority, amount } = imagined;
+  const values = [tenantId, runId, budgetMonth(now), reserved, needs, priority, JSON.stringify(amount)];
+  const { rows } = await pool.query<Row>({ name: 'imagined-view', text: quoteStatement, values });
+  const [row] = rows;
+  return row === undefined ? null : viewOfRow({ ...row, line_length: row.line_length + 1 });
+}
+
+function viewOfRow(row: Row): ExplanationView {
   return {
     state: row.state,
     reserved: row.reserved,
