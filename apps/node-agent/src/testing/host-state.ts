@@ -9,9 +9,12 @@ export type HostState = ReadonlySet<string>;
 /** What there is of one node: by its directory in mounts, command lines and loop devices, and by its cgroup's name. */
 export async function readHostState(directory: string, cgroup: string): Promise<HostState> {
   const found = new Set<string>();
+  // Only what is mounted holds cgroups: podman makes plain directories for the controllers that a machine has not, and crun follows it there.
+  const hierarchies = new Set<string>();
   for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
     const path = line.split(' ')[4];
     if (path?.startsWith(directory)) found.add(`mount ${path}`);
+    if (path !== undefined && / - cgroup2? /.test(line)) hierarchies.add(path);
   }
   for (const name of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(name)) continue;
@@ -21,8 +24,8 @@ export async function readHostState(directory: string, cgroup: string): Promise<
       found.add(`process ${name} ${command.replaceAll('\0', ' ')}`);
     }
   }
-  for (const hierarchy of ['', ...(await readdir('/sys/fs/cgroup'))]) {
-    const path = join('/sys/fs/cgroup', hierarchy, 'berth', cgroup);
+  for (const hierarchy of hierarchies) {
+    const path = join(hierarchy, 'berth', cgroup);
     if (existsSync(path)) found.add(`cgroup ${path}`);
     const children = await readdir(path, { withFileTypes: true }).catch(() => []);
     for (const child of children) if (child.isDirectory()) found.add(`cgroup ${join(path, child.name)}`);
