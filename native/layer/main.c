@@ -14,6 +14,7 @@
 #include "common/json.h"
 #include "common/scope.h"
 #include "layer/blob.h"
+#include "layer/changes-list.h"
 #include "layer/image-mount.h"
 #include "layer/overlay.h"
 #include "layer/pack.h"
@@ -341,6 +342,32 @@ static int do_measure(const struct arguments *a, struct rt_error *err)
 	return print(&o, err);
 }
 
+/* Opens the two trees that a writable layer's changes are between. */
+static int open_changes(const struct arguments *a, int *upper, int *lower, struct rt_error *err)
+{
+	int r = required(a->overlay.upper, "--upper", err);
+	if (r == 0)
+		r = required(a->overlay.target, "--target", err);
+	if (r == 0)
+		r = required(a->overlay.lowers[0].dir, "--lower", err);
+	if (r == 0)
+		r = *upper = open_dir(a->overlay.upper, err);
+	return r < 0 ? r : overlay_lowers(&a->overlay, lower, err);
+}
+
+static int do_changes(const struct arguments *a, struct rt_error *err)
+{
+	cleanup_fd int upper = -1, lower = -1;
+	int r = open_changes(a, &upper, &lower, err);
+	struct json_out o = { 0 };
+	if (r == 0)
+		r = changes_list(&(struct changes_request){ .upper = upper, .lower = lower, .map = a->overlay.map }, a->limits.max_entries, &o, err);
+	if (r == 0)
+		return print(&o, err);
+	free(json_out_finish(&o));
+	return r;
+}
+
 static int do_remove(const struct arguments *a, struct rt_error *err)
 {
 	int r = required(a->dir, "--dir", err);
@@ -360,7 +387,7 @@ static const struct verb {
 	const char *name;
 	int (*run)(const struct arguments *, struct rt_error *);
 } verbs[] = {
-	{ "unpack", do_unpack }, { "pack", do_pack }, { "verify", do_verify }, { "digest", do_digest }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "remove", do_remove },
+	{ "unpack", do_unpack }, { "pack", do_pack }, { "verify", do_verify }, { "digest", do_digest }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "changes", do_changes }, { "remove", do_remove },
 };
 
 static const char *error_code(int code)
@@ -407,7 +434,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; r == 0 && argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
 		verb = strcmp(argv[1], verbs[i].name) == 0 ? &verbs[i] : verb;
 	if (r == 0 && !verb)
-		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|verify|digest|mount|unmount|measure|remove ...");
+		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|verify|digest|mount|unmount|measure|changes|remove ...");
 	if (r == 0)
 		r = verb->run(a, &err);
 	free(a);

@@ -204,6 +204,42 @@ int overlay_mount(const struct overlay *o, struct rt_error *err)
 	return r < 0 ? rt_fail(err, r, "attach the overlay at %.200s", o->target) : 0;
 }
 
+/* overlayfs wants two layers where none is written to; an empty directory is as good as none. */
+static int merge_lowers(int *lowers, int cloned, int *root, struct rt_error *err)
+{
+	char options[OPTIONS_MAX] = "";
+	size_t len = 0;
+	int r = attach_lowers(lowers, cloned, err);
+	if (r < 0)
+		return r;
+	if (mkdir("empty", 0755) < 0 || mkdir("merged", 0700) < 0)
+		return rt_fail_errno(err, "make a mount point");
+	bool ok = append(options, &len, "index=off,metacopy=off,redirect_dir=nofollow,lowerdir=");
+	for (int i = 0; ok && i < cloned; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "%d:", i);
+		ok = append(options, &len, name);
+	}
+	if (!ok || !append(options, &len, "empty"))
+		return rt_fail(err, ENAMETOOLONG, "mount options of %d layers", cloned);
+	if (mount("overlay", "merged", "overlay", MS_NODEV | MS_RDONLY, options) < 0)
+		return rt_fail_errno(err, "mount the overlay of %d layers", cloned);
+	*root = open("merged", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *root < 0 ? rt_fail_errno(err, "open the layers") : 0;
+}
+
+int overlay_lowers(const struct overlay *o, int *root, struct rt_error *err)
+{
+	int lowers[OVERLAY_LOWERS_MAX], cloned = 0;
+	int r = clone_lowers(o, -1, lowers, &cloned, err);
+	if (r == 0)
+		r = enter_private_namespace(o->target, err);
+	if (r == 0)
+		r = merge_lowers(lowers, cloned, root, err);
+	close_all(lowers, cloned);
+	return r;
+}
+
 int overlay_unmount(const char *target, struct rt_error *err)
 {
 	while (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)

@@ -28,6 +28,13 @@ struct overlay {
  */
 must_check int overlay_mount(const struct overlay *o, struct rt_error *err);
 
+/*
+ * Opens the root of what overlay_mount would show beneath the writable layer, read-only and with the owners that the layers give; it is attached nowhere and goes
+ * with its descriptor. This process is in a mount namespace of its own from then on. Only lowers and target are read, and images must be mounted already or
+ * are mounted as overlay_mount does it.
+ */
+must_check int overlay_lowers(const struct overlay *o, int *root, struct rt_error *err);
+
 /* Lazily detaches whatever is mounted at target, however often. Nothing there, or no target at all, is success. */
 must_check int overlay_unmount(const char *target, struct rt_error *err);
 

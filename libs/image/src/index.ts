@@ -11,7 +11,7 @@ export {
   type RemovedContent,
 } from './content/content-store.js';
 export { DEFAULT_PULL_LIMITS, ImagePuller, type PullLimits, type PullOptions } from './content/image-puller.js';
-export type { LayerForm } from './content/layer-program.js';
+export type { Change, ChangeList, LayerForm } from './content/layer-program.js';
 export { type ImageUsage, type LayeredImage, layerSharing, reachable, type StoreUsage } from './content/layer-sharing.js';
 export { type CollectableImage, type Collection, planCollection } from './content/plan-collection.js';
 export type { PulledImage, PulledLayer, PullProgress } from './content/pulled-image.js';
@@ -44,4 +44,5 @@ export {
   type SnapshotLimit,
   type SnapshotRecord,
   Snapshotter,
+  UnreadableLayerError,
 } from './snapshot/snapshotter.js';

@@ -48,14 +48,35 @@ export interface OverlayMount {
   readonly ids?: { readonly uidBase: number; readonly uidCount: number } | undefined;
 }
 
+/** A writable layer and what it lies on, as `OverlayMount` has them. */
+export type WritableLayer = Pick<OverlayMount, 'target' | 'upper' | 'lowers' | 'ids'>;
+
+/** Added, changed or deleted, and the absolute path; what is no UTF-8 in it is U+FFFD. */
+export interface Change {
+  readonly kind: 'A' | 'C' | 'D';
+  readonly path: string;
+}
+
+export interface ChangeList {
+  readonly changes: readonly Change[];
+  /** There are more. */
+  readonly truncated: boolean;
+}
+
 type LayerProcess = ChildProcessByStdio<Writable, Readable, Readable>;
 
 const OUTPUT_MAX = 16 * 1024;
+/** So long a list of changes may get, of paths as long as the program lists them. */
+const CHANGES_OUTPUT_MAX = 64 * 1024 * 1024;
 
-async function collect(stream: Readable): Promise<string> {
-  let text = '';
-  for await (const chunk of stream) if (text.length < OUTPUT_MAX) text += (chunk as Buffer).toString('utf8');
-  return text.slice(0, OUTPUT_MAX);
+async function collect(stream: Readable, max = OUTPUT_MAX): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    if (length < max) chunks.push(chunk as Buffer);
+    length += (chunk as Buffer).length;
+  }
+  return Buffer.concat(chunks).toString('utf8').slice(0, max);
 }
 
 function parseAnswer(text: string): Record<string, unknown> {
@@ -104,11 +125,15 @@ export class LayerProgram {
   }
 
   async mount({ target, upper, work, lowers, ids, bound }: OverlayMount): Promise<void> {
-    const stacked = lowers.flatMap(({ dir, image }) => [...(image === undefined ? [] : ['--image', image]), '--lower', dir]);
     const place = bound === undefined || bound.by === 'project' ? ['--upper', upper, '--work', work] : [];
-    const args = ['--target', target, ...place, ...boundArguments(bound), ...stacked];
-    if (ids) args.push('--map', `0:${ids.uidBase}:${ids.uidCount}`);
-    await this.#run('mount', args);
+    await this.#run('mount', ['--target', target, ...place, ...boundArguments(bound), ...stackArguments({ lowers, ids })]);
+  }
+
+  /** At most `max` changes, parents first and names in the order of their bytes. */
+  async changes({ target, upper, ...stack }: WritableLayer, max: number): Promise<ChangeList> {
+    const args = ['--target', target, '--upper', upper, '--max-entries', String(max), ...stackArguments(stack)];
+    const { changes, truncated } = await this.#run('changes', args, CHANGES_OUTPUT_MAX);
+    return { changes: changes as Change[], truncated: truncated === true };
   }
 
   /** Detaches an overlay, and layers' images at the directories where `mount` mounted them. */
@@ -144,10 +169,10 @@ export class LayerProgram {
     }
   }
 
-  async #run(verb: string, args: string[]): Promise<Record<string, unknown>> {
+  async #run(verb: string, args: string[], outputMax?: number): Promise<Record<string, unknown>> {
     const child = this.#spawn(verb, args);
     child.stdin.end();
-    return this.#finish(child, verb);
+    return this.#finish(child, verb, outputMax);
   }
 
   #spawn(verb: string, args: string[]): LayerProcess {
@@ -157,18 +182,23 @@ export class LayerProgram {
     return child;
   }
 
-  async #finish(child: LayerProcess, verb: string): Promise<Record<string, unknown>> {
+  async #finish(child: LayerProcess, verb: string, outputMax?: number): Promise<Record<string, unknown>> {
     const exited = new Promise<string>((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (code, signal) => resolve(signal ?? String(code)));
     });
-    const [stdout, stderr, status] = await Promise.all([collect(child.stdout), collect(child.stderr), exited]);
+    const [stdout, stderr, status] = await Promise.all([collect(child.stdout, outputMax), collect(child.stderr), exited]);
     const answer = parseAnswer(stdout);
     if (status === '0') return answer;
     const message = typeof answer.message === 'string' ? answer.message : `ended with ${status} ${stderr.trim().slice(0, 500)}`;
     if (refusals.includes(answer.error)) throw new ImageError(answer.error as ImageError['code'], message);
     throw new Error(`berth-layer ${verb}: ${message}`);
   }
+}
+
+function stackArguments({ lowers, ids }: Pick<OverlayMount, 'lowers' | 'ids'>): string[] {
+  const stacked = lowers.flatMap(({ dir, image }) => [...(image === undefined ? [] : ['--image', image]), '--lower', dir]);
+  return ids === undefined ? stacked : [...stacked, '--map', `0:${ids.uidBase}:${ids.uidCount}`];
 }
 
 function boundArguments(bound: OverlayBound | undefined): string[] {

@@ -1,15 +1,17 @@
 import { chmod, chown, mkdir, readdir, readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LayerProgram, type OverlayBound } from '../content/layer-program.js';
+import { type ChangeList, LayerProgram, type OverlayBound, type OverlayMount, type WritableLayer } from '../content/layer-program.js';
 import { DiskImagePool } from './disk-image-pool.js';
 import { LayerMounts } from './layer-mounts.js';
-import { type SnapshotIds, type SnapshotLayer, type SnapshotLimit, type SnapshotRecord, Snapshotter } from './snapshotter.js';
+import { type SnapshotIds, type SnapshotLayer, type SnapshotLimit, type SnapshotRecord, Snapshotter, UnreadableLayerError } from './snapshotter.js';
 
 interface StoredSnapshot {
   readonly layers: readonly string[];
   readonly ids: SnapshotIds | null;
   /** Those of the layers that are images, and so mounted. */
   readonly images?: readonly string[];
+  /** Where those lie that are trees, by their diff ids. */
+  readonly trees?: Readonly<Record<string, string>>;
   readonly limit?: SnapshotLimit;
 }
 
@@ -48,10 +50,12 @@ export class OverlaySnapshotter extends Snapshotter {
     return this.#alone(key, async () => {
       const rootfs = join(this.#dir, key, 'rootfs');
       const images = layers.filter(({ form }) => form === 'image').map(({ diffId }) => diffId);
+      const trees = Object.fromEntries(layers.filter(({ form }) => form === 'directory').map(({ diffId, path }) => [diffId, path]));
       const wanted: StoredSnapshot = {
         layers: layers.map(({ diffId }) => diffId),
         ids: ids ?? null,
         ...(images.length > 0 ? { images } : {}),
+        ...(Object.keys(trees).length > 0 ? { trees } : {}),
         ...(limit === undefined ? {} : { limit }),
       };
       const found = await this.#read(key);
@@ -96,6 +100,13 @@ export class OverlaySnapshotter extends Snapshotter {
     return this.#program.measure(upper);
   }
 
+  override changes(key: string, max: number): Promise<ChangeList | null> {
+    return this.#alone(key, async () => {
+      const record = await this.#read(key);
+      return record === undefined ? null : this.#program.changes(await this.#writableLayer(key, record), max);
+    });
+  }
+
   override async close(): Promise<void> {
     await this.#spare.close();
   }
@@ -112,18 +123,38 @@ export class OverlaySnapshotter extends Snapshotter {
     await writeFile(join(own, 'snapshot.json'), JSON.stringify(record), { mode: 0o600 });
     const mounts = await this.#mounts();
     mounts.hold(key, record.images ?? []);
-    // A layer that occurs twice shows nothing from its lower place, and overlayfs refuses it.
-    const distinct = new Map([...layers].reverse().map((layer) => [layer.diffId, layer]));
-    const lowers: { dir: string; image?: string }[] = [...distinct.values()].map(({ diffId, path, form }) =>
-      form === 'image' ? { dir: mounts.pathOf(diffId), image: path } : { dir: path },
-    );
-    if (lowers.length === 0) {
-      const empty = join(this.#dir, '.empty');
-      await mkdir(empty, { recursive: true, mode: 0o755 });
-      lowers.push({ dir: empty });
-    }
+    const lowers = await this.#lowers(layers);
     const bound = await this.#bound(own, record);
     await this.#program.mount({ target: join(own, 'rootfs'), upper: join(own, 'upper'), work: join(own, 'work'), lowers, ids, bound });
+  }
+
+  /** A snapshot's writable layer over mounted layers. */
+  async #writableLayer(key: string, { layers, ids, images = [], trees = {}, limit }: StoredSnapshot): Promise<WritableLayer> {
+    const own = join(this.#dir, key);
+    if (limit?.by === 'image' || limit?.by === 'tmpfs')
+      throw new UnreadableLayerError('it is bounded by a filesystem of its own, which is mounted nowhere else than beneath it');
+    if (!(await isMountPoint(join(own, 'rootfs')))) throw new UnreadableLayerError('it is not mounted');
+    const mounts = await this.#mounts();
+    const stack = layers.map((diffId): SnapshotLayer => {
+      if (images.includes(diffId)) return { diffId, form: 'directory', path: mounts.pathOf(diffId) };
+      const path = trees[diffId];
+      if (path === undefined) throw new UnreadableLayerError('it was made by an agent that noted no layers');
+      return { diffId, form: 'directory', path };
+    });
+    return { target: join(own, 'rootfs'), upper: join(own, 'upper'), lowers: await this.#lowers(stack), ids: ids ?? undefined };
+  }
+
+  /** Topmost first. A layer that occurs twice shows nothing from its lower place, and overlayfs refuses it. */
+  async #lowers(layers: readonly SnapshotLayer[]): Promise<OverlayMount['lowers']> {
+    const mounts = await this.#mounts();
+    const distinct = new Map([...layers].reverse().map((layer) => [layer.diffId, layer]));
+    const lowers = [...distinct.values()].map(({ diffId, path, form }) =>
+      form === 'image' ? { dir: mounts.pathOf(diffId), image: path } : { dir: path },
+    );
+    if (lowers.length > 0) return lowers;
+    const empty = join(this.#dir, '.empty');
+    await mkdir(empty, { recursive: true, mode: 0o755 });
+    return [{ dir: empty }];
   }
 
   async #bound(own: string, { limit, ids }: StoredSnapshot): Promise<OverlayBound | undefined> {

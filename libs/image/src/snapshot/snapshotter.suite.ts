@@ -246,6 +246,56 @@ export function snapshotterSuite(name: string, open_: () => Promise<SnapshotterF
       expect(await fixture.snapshotter.usage('absent')).toEqual({ bytes: 0, inodes: 0 });
     });
 
+    describe('telling what was written', () => {
+      const told = async (key: string, max = 100) =>
+        (await fixture.snapshotter.changes(key, max))?.changes.map(({ kind, path }) => `${kind} ${path}`);
+
+      it('tells nothing of what nobody touched, and null of a missing key', async () => {
+        await fixture.snapshotter.prepare('one', [base]);
+        expect(await fixture.snapshotter.changes('one', 100)).toEqual({ changes: [], truncated: false });
+        expect(await fixture.snapshotter.changes('absent', 100)).toBeNull();
+      });
+
+      it.each([
+        ['ids of its own', IDS],
+        ['the ids of the host', undefined],
+      ])('tells what was added, changed and deleted, through links nowhere, with %s', async (_, ids) => {
+        const top = await fixture.layer([file('etc/extra'), file('opt/kept/deep/file')]);
+        const { rootfs } = await fixture.snapshotter.prepare('one', [base, top], ids);
+        const script = `
+          echo new > etc/new; echo changed > etc/config; rm etc/gone
+          rm -r var/full; mkdir var/full; echo again > var/full/fresh
+          ln -s /etc opt/outside; chmod 0700 opt/kept; echo x >> opt/kept/deep/file; mkdir -p made/here`;
+        if (ids === undefined) execFileSync('sh', ['-euc', script], { cwd: rootfs });
+        else await inUserNamespace(rootfs, ids, script);
+        expect(await told('one')).toEqual([
+          'C /etc',
+          'C /etc/config',
+          'D /etc/gone',
+          'A /etc/new',
+          'A /made',
+          'A /made/here',
+          'C /opt',
+          'C /opt/kept',
+          // Of opt/kept/deep nothing changed but what is in it.
+          'C /opt/kept/deep/file',
+          'A /opt/outside',
+          'C /var',
+          'C /var/full',
+          'A /var/full/fresh',
+          'D /var/full/inner',
+        ]);
+        expect(await told('one', 3)).toEqual(['C /etc', 'C /etc/config', 'D /etc/gone']);
+        expect((await fixture.snapshotter.changes('one', 3))?.truncated).toBe(true);
+      });
+
+      it('goes on after a restart of the process', async () => {
+        const { rootfs } = await fixture.snapshotter.prepare('one', [base]);
+        await writeFile(join(rootfs, 'new'), '');
+        expect(await fixture.reopen().changes('one', 100)).toEqual({ changes: [{ kind: 'A', path: '/new' }], truncated: false });
+      });
+    });
+
     it.each(['', '.', '..', 'a/b', '../up', '.hidden', 'x'.repeat(200), 'nul\0'])('refuses the key %j', async (key) => {
       await expect(fixture.snapshotter.prepare(key, [base])).rejects.toThrow(RangeError);
       await expect(fixture.snapshotter.remove(key)).rejects.toThrow(RangeError);

@@ -1,4 +1,4 @@
-import type { LayerForm } from '../content/layer-program.js';
+import type { ChangeList, LayerForm } from '../content/layer-program.js';
 
 /** A layer as a snapshotter needs it; a `PulledLayer` is one. */
 export interface SnapshotLayer {
@@ -28,6 +28,9 @@ export interface SnapshotLimit {
   /** Files, directories and links. */
   readonly inodes: number;
 }
+
+/** A writable layer that this snapshotter cannot read beside the container; the message tells why. */
+export class UnreadableLayerError extends Error {}
 
 /** A container's filesystem, as `list` finds it. */
 export interface SnapshotRecord {
@@ -67,6 +70,12 @@ export abstract class Snapshotter {
 
   /** Ends what goes on beside the calls. Snapshots stay as they are. */
   abstract close(): Promise<void>;
+
+  /**
+   * What was written to a snapshot, at most `max` changes: parents first, names in the order of their bytes. A container that writes meanwhile may
+   * find some of it told and some not. Null for a missing key. Throws UnreadableLayerError when the writable layer cannot be looked at.
+   */
+  abstract changes(key: string, max: number): Promise<ChangeList | null>;
 
   /** Disk space of one snapshot's writable layer. Zeros for a missing key. */
   abstract usage(key: string): Promise<{ bytes: number; inodes: number }>;
