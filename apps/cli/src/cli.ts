@@ -4,6 +4,7 @@ import { adminCommands, quota } from './commands/admin.js';
 import { archiveCommands } from './commands/image-archives.js';
 import { imageCommands } from './commands/images.js';
 import { runCommand } from './commands/run.js';
+import { diff } from './commands/run-files.js';
 import { explain, inspect, logs, ps, rm, stop, wait } from './commands/runs.js';
 import { exitCodes, ProblemError, ServiceError, UsageError } from './failures.js';
 import { describeProblem } from './problem-text.js';
@@ -16,6 +17,7 @@ export const commands: readonly Command[] = [
   stop,
   inspect,
   explain,
+  diff,
   rm,
   quota,
   ...imageCommands,

@@ -1,5 +1,5 @@
 import { Relay, WakeQueue } from '@berth/queue';
-import { ApiKeyStore, AuditStore, LogStore, MemberStore, NodeStore, RunStore, type Store, TenantStore } from '@berth/store';
+import { ApiKeyStore, AuditStore, LogStore, MemberStore, NodeStore, QuestionStore, RunStore, type Store, TenantStore } from '@berth/store';
 import { type DynamicModule, Module, type Type } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_PIPE } from '@nestjs/core';
 import { CreateKey } from './access/create-key.js';
@@ -23,6 +23,7 @@ import { CONTROL_LINK_CONTEXT, LinkServer, LOG_LINK_CONTEXT } from './fleet/link
 import type { LogLinkContext } from './fleet/log-link.js';
 import { NodeLinks } from './fleet/node-links.js';
 import { NodeOrders } from './fleet/node-orders.js';
+import { NodeQuestions } from './fleet/node-questions.js';
 import { controllers } from './http/controllers.js';
 import { KeyGuard } from './http/key.guard.js';
 import { KnownKeys } from './http/known-keys.js';
@@ -44,6 +45,7 @@ import { AnnounceOutcome } from './reporting/announce-outcome.js';
 import { ApplyReports } from './reporting/apply-reports.js';
 import { FollowEvents } from './reporting/follow-events.js';
 import { FollowLogs } from './reporting/follow-logs.js';
+import { ReadChanges } from './reporting/read-changes.js';
 import { RunChanges } from './reporting/run-changes.js';
 import { WaitForRun } from './reporting/wait-for-run.js';
 import { AdmitWaiting } from './scheduler/admit-waiting.js';
@@ -85,6 +87,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       value(NodeStore, store.nodes),
       value(RunStore, store.runs),
       value(LogStore, store.logs),
+      value(QuestionStore, store.questions),
       value(WakeQueue, wakeQueue),
       value(Relay, relay),
 
@@ -126,6 +129,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       // fleet
       NodeLinks,
       NodeOrders,
+      NodeQuestions,
       DispatchRuns,
       Heartbeats,
       JoinNode,
@@ -141,6 +145,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       WaitForRun,
       FollowLogs,
       FollowEvents,
+      ReadChanges,
 
       Metrics,
       Readiness,
@@ -150,18 +155,19 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
 
 const controlLinkContext = {
   provide: CONTROL_LINK_CONTEXT,
-  inject: [CONFIG, LOGGER, NodeStore, NodeLinks, NodeOrders, Heartbeats, ApplyReports, WakeUps, Metrics],
+  inject: [CONFIG, LOGGER, NodeStore, NodeLinks, NodeOrders, NodeQuestions, Heartbeats, ApplyReports, WakeUps, Metrics],
   useFactory: (
     config: Config,
     logger: Logger,
     nodes: NodeStore,
     links: NodeLinks,
     orders: NodeOrders,
+    questions: NodeQuestions,
     heartbeats: Heartbeats,
     applyReports: ApplyReports,
     wakeUps: WakeUps,
     metrics: Metrics,
-  ): ControlLinkContext => ({ config, logger, nodes, links, orders, heartbeats, applyReports, wakeUps, metrics }),
+  ): ControlLinkContext => ({ config, logger, nodes, links, orders, questions, heartbeats, applyReports, wakeUps, metrics }),
 };
 
 const logLinkContext = {

@@ -20,6 +20,7 @@ import { ControlChannel, type ControlPeer } from './link/control-channel.js';
 import { obtainCredential } from './link/credential.js';
 import { serveMetrics } from './metrics-server.js';
 import { openNode } from './open-node.js';
+import { AnswerQuestions } from './questions/answer-questions.js';
 import { findAttempts } from './recovery/find-attempts.js';
 import { leftovers, removeCgroupParents, removeLeftovers } from './recovery/leftovers.js';
 import { probeRuntimes } from './runtimes/probe-runtimes.js';
@@ -79,7 +80,7 @@ export class Agent {
     control = new ControlChannel({
       url: config.url,
       credential: credential.credential,
-      peer: peerOf(config, node, table, images, features, diskBytes, disk),
+      peer: peerOf(config, node, table, images, features, diskBytes, disk, log),
       spool: node.spool,
       stopPage: node.stopPage,
       nowNs: node.nowNs,
@@ -161,13 +162,15 @@ function collectorOf(config: AgentConfig, node: NodeServices, store: ContentStor
 
 function peerOf(
   config: AgentConfig,
-  { host, layerForm, diskLimit, pool }: NodeServices,
+  { host, layerForm, diskLimit, pool, snapshotter }: NodeServices,
   table: AttemptTable,
   images: RegistryImageSource,
   features: readonly string[],
   diskBytes: number | undefined,
   disk: DiskReport,
+  log: Logger,
 ): ControlPeer {
+  const questions = new AnswerQuestions({ snapshotter, attempts: () => table.attempts, log });
   let toldLayers = '';
   return {
     hello: {
@@ -177,7 +180,7 @@ function peerOf(
       cgroupMode: host.cgroupMode,
       cpuMillis: config.cpuMillis ?? host.cpuMillis,
       memoryBytes: config.memoryBytes ?? host.memoryBytes - pool.memoryBytes,
-      features: [...features, `layers:${layerForm}`, ...(diskLimit === null ? [] : [`disk:${diskLimit}`])],
+      features: [...features, 'changes', `layers:${layerForm}`, ...(diskLimit === null ? [] : [`disk:${diskLimit}`])],
       ...(diskBytes === undefined ? {} : { diskBytes }),
     },
     holds: () => table.holds(),
@@ -199,6 +202,7 @@ function peerOf(
     },
     assigned: (assignment) => table.assign(assignment),
     stopped: (lease, reason, graceMs) => table.stop(lease, reason, graceMs),
+    asked: ({ id, lease, question }) => questions.answer(id, lease, question),
   };
 }
 

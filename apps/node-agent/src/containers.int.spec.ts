@@ -39,6 +39,26 @@ describe.skipIf(missing !== null)(`containers of an agent${missing === null ? ''
     expect((await node.ended(assignment)).exit).toMatchObject({ exitCode: null, signal: 9, oomKilled: false, stoppedBy: null });
   });
 
+  it('tells what a running container wrote, and refuses when it runs no more', async () => {
+    const assignment = node.assignment({ command: ['/bin/sh', '-c', 'mkdir /made; echo x > /made/file; echo made; exec sleep 60'] });
+    node.server.assign(assignment);
+    await node.outputs(assignment, 'made');
+    const { runId, attempt, epoch } = assignment;
+    const ask = async (id: string) => {
+      node.server.send({ type: 'ask', id, lease: { runId, attempt, epoch }, question: { kind: 'changes', max: 100 } });
+      await eventually(() => node.server.answers.has(id), 'the node answers');
+      return node.server.answers.get(id);
+    };
+    const changes = [
+      { kind: 'A', path: '/made' },
+      { kind: 'A', path: '/made/file' },
+    ];
+    expect(await ask('first')).toEqual({ kind: 'changes', changes: expect.arrayContaining(changes), truncated: false });
+    node.server.stop(assignment, 'canceled', 0);
+    await node.ended(assignment);
+    expect(await ask('second')).toEqual({ kind: 'refused', message: 'the run has no container on its node now' });
+  });
+
   it('says that a container was killed for memory, and how much it had', async () => {
     const { exit } = await node.run({ command: ['/bin/dd', 'if=/dev/zero', 'of=/dev/null', 'bs=200M', 'count=1'] });
     expect(exit).toMatchObject({ signal: 9, oomKilled: true, stoppedBy: null });

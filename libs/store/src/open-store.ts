@@ -9,6 +9,7 @@ import { migrateDatabase } from './migrate.js';
 import { PrismaNodeStore } from './node-store.js';
 import { openPool } from './pool.js';
 import type { Store } from './ports.js';
+import { PostgresQuestionStore } from './question-store.js';
 import { PrismaRunStore } from './run-store.js';
 import { PrismaTenantStore } from './tenant-store.js';
 
@@ -35,6 +36,7 @@ export function openStore(options: StoreOptions): Store {
     nodes: new PrismaNodeStore(prisma, pool),
     runs: new PrismaRunStore(prisma, pool),
     logs: new PostgresLogStore(pool),
+    questions: new PostgresQuestionStore(pool),
     migrate: () => migrateDatabase(options.url, options.migrationsDirectory ?? ownMigrations),
     ping: async () => {
       await pool.query('SELECT 1');

@@ -332,6 +332,27 @@ export abstract class LogStore {
   ): Promise<{ bytes: Buffer; nextOffset: number; complete: boolean }>;
 }
 
+/** What is asked of the node that has an attempt; `question` is wire's NodeQuestion as JSON. */
+export interface QuestionRow {
+  id: string;
+  nodeId: string;
+  lease: LeaseRow;
+  question: object;
+}
+
+/** Questions on their way to nodes and their answers on the way back, between replicas: whoever asks need not have the node's connection. */
+export abstract class QuestionStore {
+  /** Keeps a question until it is forgotten, or for whoever asks another after `expiresAt` to remove. */
+  abstract ask(row: QuestionRow, now: Date, expiresAt: Date): Promise<void>;
+  /** Null when it is answered, forgotten, or another node's. */
+  abstract unanswered(nodeId: string, id: string): Promise<QuestionRow | null>;
+  /** The first answer of the node that was asked stays; false for all others. */
+  abstract answer(nodeId: string, id: string, answer: object): Promise<boolean>;
+  /** Wire's NodeAnswer as JSON; null while there is none. */
+  abstract answerOf(id: string): Promise<unknown>;
+  abstract forget(id: string): Promise<void>;
+}
+
 /** Everything, over one pool. */
 export interface Store {
   tenants: TenantStore;
@@ -341,6 +362,7 @@ export interface Store {
   nodes: NodeStore;
   runs: RunStore;
   logs: LogStore;
+  questions: QuestionStore;
   /** Applies missing migrations under an advisory lock; throws with a clear word when the database is newer than this program. */
   migrate(): Promise<{ applied: string[] }>;
   ping(): Promise<void>;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { nodeDisk } from './images.js';
 import { digest, nodeId, runId, timestamp } from './primitives.js';
-import { cgroupUsage, runFailure, runSpec } from './run.js';
+import { cgroupUsage, fileChange, runFailure, runSpec } from './run.js';
 
 /*
  * The agent link. The agent joins once over HTTP (`POST /v1/nodes/join`), then dials `GET /v1/nodes/link` as a WebSocket with
@@ -46,6 +46,21 @@ export const report = z.intersection(
 );
 export type Report = z.infer<typeof report>;
 
+/** No answer lists more changes, nor as many of them as would fill a frame of the link. */
+export const changesMax = 10_000;
+
+/** What the control plane asks about an attempt that the node holds. Asked of nodes with the feature that is named as the kind is. */
+export const nodeQuestion = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('changes'), max: z.int().min(1).max(changesMax).describe('Tell at most so many') }),
+]);
+export type NodeQuestion = z.infer<typeof nodeQuestion>;
+
+export const nodeAnswer = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('changes'), changes: z.array(fileChange).max(changesMax), truncated: z.boolean() }),
+  z.object({ kind: z.literal('refused'), message: z.string().max(1000).describe('For people, and fit for the tenant to read') }),
+]);
+export type NodeAnswer = z.infer<typeof nodeAnswer>;
+
 /** Sent by the agent on the control channel. `hello` is first on each connection and lists every attempt the node still holds. */
 export const agentMessage = z.discriminatedUnion('type', [
   z.object({
@@ -69,6 +84,7 @@ export const agentMessage = z.discriminatedUnion('type', [
     disk: nodeDisk.optional().describe('When it is not what was told last'),
   }),
   z.object({ type: z.literal('reports'), reports: z.array(report).max(500) }),
+  z.object({ type: z.literal('answer'), id: z.string(), answer: nodeAnswer }),
 ]);
 export type AgentMessage = z.infer<typeof agentMessage>;
 
@@ -94,6 +110,8 @@ export const controlMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('assign'), assignments: z.array(assignment) }),
   z.object({ type: z.literal('stop'), lease, reason: z.enum(['canceled', 'superseded']), graceMs: z.int() }),
   z.object({ type: z.literal('reportAcks'), acks: z.array(z.object({ id: z.string(), outcome: z.enum(['applied', 'stale']) })) }),
+  // May come twice; one answer is enough, and an answer that comes too late is dropped.
+  z.object({ type: z.literal('ask'), id: z.string(), lease, question: nodeQuestion }),
 ]);
 export type ControlMessage = z.infer<typeof controlMessage>;
 

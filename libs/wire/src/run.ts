@@ -257,3 +257,16 @@ export const runEvent = z.object({
   at: timestamp,
 });
 export type RunEvent = z.infer<typeof runEvent>;
+
+export const fileChange = z.object({
+  kind: z.enum(['A', 'C', 'D']).describe('Added, changed or deleted'),
+  path: z.string().describe('Absolute; bytes that are no UTF-8 are U+FFFD'),
+});
+export type FileChange = z.infer<typeof fileChange>;
+
+/** What a run wrote to its filesystem, beside its image. */
+export const runDiff = z.object({
+  changes: z.array(fileChange).describe('Parents first, names in the order of their bytes'),
+  truncated: z.boolean().describe('There are more than are listed'),
+});
+export type RunDiff = z.infer<typeof runDiff>;

@@ -12,6 +12,7 @@ import type { Heartbeats } from './heartbeats.js';
 import { JsonSocket } from './json-socket.js';
 import { closeCodes, type NodeLink, type NodeLinks } from './node-links.js';
 import { leaseKey, type NodeOrder, type NodeOrders } from './node-orders.js';
+import type { NodeQuestions } from './node-questions.js';
 
 type Hello = Extract<AgentMessage, { type: 'hello' }>;
 
@@ -21,6 +22,7 @@ export interface ControlLinkContext {
   readonly nodes: NodeStore;
   readonly links: NodeLinks;
   readonly orders: NodeOrders;
+  readonly questions: NodeQuestions;
   readonly heartbeats: Heartbeats;
   readonly applyReports: ApplyReports;
   readonly wakeUps: WakeUps;
@@ -82,6 +84,16 @@ export class ControlLink implements NodeLink {
     this.want(runIds, null);
   }
 
+  ask(questionId: string): void {
+    if (!this.helloed) return;
+    this.context.questions.of(this.nodeId, questionId).then(
+      (ask) => {
+        if (ask !== null) this.socket.send(ask);
+      },
+      (error: unknown) => this.context.logger.warn({ nodeId: this.nodeId, err: error }, 'question not read'),
+    );
+  }
+
   close(code: number, reason: string): void {
     this.socket.close(code, reason);
   }
@@ -99,6 +111,7 @@ export class ControlLink implements NodeLink {
       if (message.disk !== undefined) this.keepDisk(message.disk);
       return this.heartbeat(message.sequence, message.holds);
     }
+    if (message.type === 'answer') return this.context.questions.answered(this.nodeId, message.id, message.answer);
     this.reports.push(...message.reports);
     const applied = this.applying.run();
     // With more than one write's worth waiting, the sender waits too.

@@ -6,6 +6,8 @@ export interface NodeLink {
   readonly nodeId: string;
   /** Sends the node what the store has for these runs: assignments, or stops. */
   look(runIds: readonly string[]): void;
+  /** Passes a question of the store on to the node. */
+  ask(questionId: string): void;
   close(code: number, reason: string): void;
 }
 
@@ -19,6 +21,7 @@ export class NodeLinks {
 
   constructor(private readonly signals: Signals) {
     signals.on('look', ({ nodeId, runIds }) => this.links.get(nodeId)?.look(runIds));
+    signals.on('ask', ({ nodeId, questionId }) => this.links.get(nodeId)?.ask(questionId));
     signals.on('linkOpened', ({ nodeId }) => this.links.get(nodeId)?.close(closeCodes.replaced, 'the node has a newer link'));
   }
 
@@ -45,5 +48,12 @@ export class NodeLinks {
     const link = this.links.get(nodeId);
     if (link !== undefined) link.look(runIds);
     else this.signals.send({ kind: 'look', nodeId, runIds });
+  }
+
+  /** Has a question passed on, by whichever replica the node is connected to. A hint that may get lost. */
+  ask(nodeId: string, questionId: string): void {
+    const link = this.links.get(nodeId);
+    if (link !== undefined) link.ask(questionId);
+    else this.signals.send({ kind: 'ask', nodeId, questionId });
   }
 }

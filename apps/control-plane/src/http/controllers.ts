@@ -8,6 +8,7 @@ import { KeysController } from './keys.controller.js';
 import { MembersController } from './members.controller.js';
 import { NodesController } from './nodes.controller.js';
 import { OpenApiController } from './open-api.controller.js';
+import { RunFilesController } from './run-files.controller.js';
 import { RunStreamsController } from './run-streams.controller.js';
 import { RunsController } from './runs.controller.js';
 import { TenantController } from './tenant.controller.js';
@@ -16,6 +17,7 @@ import { TenantController } from './tenant.controller.js';
 export const controllers = [
   RunsController,
   RunStreamsController,
+  RunFilesController,
   TenantController,
   ImagesController,
   KeysController,

@@ -11,6 +11,10 @@ export type Signal =
   | { readonly kind: 'look'; readonly nodeId: string; readonly runIds: readonly string[] }
   /** The node is connected to the sender now. */
   | { readonly kind: 'linkOpened'; readonly nodeId: string }
+  /** Whoever has this node's connection: pass this question on. */
+  | { readonly kind: 'ask'; readonly nodeId: string; readonly questionId: string }
+  /** A node has answered. */
+  | { readonly kind: 'answered'; readonly questionId: string }
   /** The tenant's policy, or who may speak for it, is not what it was. */
   | { readonly kind: 'tenantChanged'; readonly tenantId: string | null };
 

@@ -8,11 +8,13 @@ import {
   type ExitRecord,
   type Lease,
   logAck,
+  type NodeAnswer,
   type NodeDisk,
   type Report,
 } from '@berth/wire';
 import { WebSocket } from 'ws';
 
+type Ask = Extract<ControlMessage, { type: 'ask' }>;
 type Stop = Extract<ControlMessage, { type: 'stop' }>;
 type Welcome = Extract<ControlMessage, { type: 'welcome' }>;
 type Fact = { [K in Report['kind']]: Omit<Extract<Report, { kind: K }>, keyof Lease | 'id'> }[Report['kind']];
@@ -58,6 +60,8 @@ export class AgentPeer {
   /** Told with each heartbeat. */
   disk: NodeDisk | undefined;
   behaviour: Behaviour = runToEnd;
+  /** What it can be asked, named in its features; null: no answer comes. */
+  answer: ((ask: Ask) => NodeAnswer | null) | null = null;
   /** Leases on this node, by run and epoch. */
   readonly holds = new Map<string, Lease>();
   private readonly unacknowledged = new Map<string, Report>();
@@ -105,7 +109,7 @@ export class AgentPeer {
       kernel: '6.1.0',
       architecture: 'amd64',
       cgroupMode: 'v2',
-      features: [],
+      features: this.answer === null ? [] : ['changes'],
       ...this.offer,
       holds: [...this.holds.values()],
     });
@@ -211,6 +215,11 @@ export class AgentPeer {
         if (this.holds.has(key(message.lease))) this.stopHeld(message);
         else if (message.reason === 'canceled' && !this.wasGiven(message.lease)) this.report(message.lease, { kind: 'stopped' });
         break;
+      case 'ask': {
+        const answer = this.answer?.(message) ?? null;
+        if (answer !== null) this.send({ type: 'answer', id: message.id, answer });
+        break;
+      }
       case 'reportAcks':
         for (const ack of message.acks) {
           this.unacknowledged.delete(ack.id);

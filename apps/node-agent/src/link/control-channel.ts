@@ -5,6 +5,7 @@ import {
   type ControlMessage,
   controlMessage,
   type Lease,
+  type NodeAnswer,
   type NodeDisk,
 } from '@berth/wire';
 import type { Logger } from 'pino';
@@ -19,6 +20,7 @@ const silentNs = 10_000_000_000n;
 const resendReportsMs = 15_000;
 
 export type Hello = Omit<Extract<AgentMessage, { type: 'hello' }>, 'type' | 'protocol' | 'holds'>;
+export type Ask = Extract<ControlMessage, { type: 'ask' }>;
 export type Welcome = Extract<ControlMessage, { type: 'welcome' }>;
 
 /** What the channel asks of the node and tells it. */
@@ -33,6 +35,8 @@ export interface ControlPeer {
   welcomed(welcome: Welcome): void;
   assigned(assignment: Assignment): void;
   stopped(lease: Lease, reason: 'canceled' | 'superseded', graceMs: number): void;
+  /** Answers a question; null when it is being answered already. */
+  asked(ask: Ask): Promise<NodeAnswer | null>;
 }
 
 export interface ControlChannelOptions {
@@ -108,10 +112,19 @@ export class ControlChannel {
       case 'stop':
         this.options.peer.stopped(message.lease, message.reason, message.graceMs);
         break;
+      case 'ask':
+        void this.answer(message);
+        break;
       case 'reportAcks':
         for (const { id, outcome } of message.acks) this.options.spool.acknowledge(id, outcome);
         break;
     }
+  }
+
+  /** Where the link breaks meanwhile, the question comes again on the next. */
+  private async answer(ask: Ask): Promise<void> {
+    const answer = await this.options.peer.asked(ask);
+    if (answer !== null) this.send({ type: 'answer', id: ask.id, answer });
   }
 
   private welcome(welcome: Welcome): void {

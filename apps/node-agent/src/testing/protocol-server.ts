@@ -10,6 +10,7 @@ import {
   joinRequest,
   type Lease,
   logChunk,
+  type NodeAnswer,
   type Report,
 } from '@berth/wire';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -26,6 +27,7 @@ export class ProtocolServer {
   readonly reports: Report[] = [];
   readonly heartbeats: { readonly at: number; readonly message: Extract<AgentMessage, { type: 'heartbeat' }> }[] = [];
   readonly hellos: Extract<AgentMessage, { type: 'hello' }>[] = [];
+  readonly answers = new Map<string, NodeAnswer>();
   /** What the agent did against the protocol; empty when all is well. */
   readonly violations: string[] = [];
   /** How reports are answered; null: not at all. */
@@ -161,6 +163,9 @@ export class ProtocolServer {
       case 'heartbeat':
         this.heartbeats.push({ at: Date.now(), message });
         if (this.acknowledgesHeartbeats) this.send({ type: 'heartbeatAck', sequence: message.sequence });
+        break;
+      case 'answer':
+        this.answers.set(message.id, message.answer);
         break;
       case 'reports':
         this.takeReports(message.reports);

@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import { type ChangeList, LayerProgram, type OverlayBound, type OverlayMount, type WritableLayer } from '../content/layer-program.js';
 import { DiskImagePool } from './disk-image-pool.js';
 import { LayerMounts } from './layer-mounts.js';
-import { type SnapshotIds, type SnapshotLayer, type SnapshotLimit, type SnapshotRecord, Snapshotter, UnreadableLayerError } from './snapshotter.js';
+import {
+  type SnapshotIds,
+  type SnapshotLayer,
+  type SnapshotLimit,
+  type SnapshotRecord,
+  Snapshotter,
+  UnreadableLayerError,
+} from './snapshotter.js';
 
 interface StoredSnapshot {
   readonly layers: readonly string[];
