@@ -6,6 +6,7 @@ import { imageCommands } from './commands/images.js';
 import { runCommand } from './commands/run.js';
 import { diff } from './commands/run-files.js';
 import { explain, inspect, logs, ps, rm, stop, wait } from './commands/runs.js';
+import { usageCommands } from './commands/usage.js';
 import { exitCodes, ProblemError, ServiceError, UsageError } from './failures.js';
 import { describeProblem } from './problem-text.js';
 
@@ -20,6 +21,7 @@ export const commands: readonly Command[] = [
   diff,
   rm,
   quota,
+  ...usageCommands,
   ...imageCommands,
   ...archiveCommands,
   ...accessCommands,

@@ -209,6 +209,36 @@ describe('the API', () => {
       expect((await small.api.get('/v1/runs')).json.items.map(({ id }: { id: string }) => id)).toEqual([run.id]);
     });
 
+    it('tells what ended runs used, as JSON and as CSV', async () => {
+      const small = await service.tenant();
+      const { json: run } = await small.api.post('/v1/runs', { image: small.image, labels: { team: 'a, b' } });
+      await small.api.post(`/v1/runs/${run.id}/cancel`);
+      const today = new Date().toISOString().slice(0, 10);
+      const line = { day: today, tenant: small.name, runs: 1, attempts: 0, cpuTimeMs: 0, logBytes: 0 };
+      const whole = await small.api.get('/v1/usage');
+      expect([whole.status, whole.json]).toMatchObject([
+        200,
+        { from: `${today.slice(0, 7)}-01`, to: today, label: null, items: [{ ...line, labelValue: null }] },
+      ]);
+      expect((await small.api.get('/v1/usage?label=team')).json.items).toMatchObject([{ ...line, labelValue: 'a, b' }]);
+      const csv = await fetch(`${service.url}/v1/usage?label=team&format=csv`, { headers: { authorization: `Bearer ${small.key}` } });
+      expect(csv.headers.get('content-type')).toBe('text/csv; charset=utf-8');
+      expect((await csv.text()).split('\r\n')[1]).toBe(`${today},${small.name},1,0,0,0,0,0,0,"a, b"`);
+      const all = (await service.admin.get(`/v1/admin/usage?from=${today}`)).json.items;
+      expect(all.filter(({ tenant }: { tenant: string }) => tenant === small.name)).toMatchObject([line]);
+
+      for (const [query, field] of [
+        ['from=2026-02-30', 'from'],
+        ['from=2026-02-02&to=2026-02-01', 'to'],
+        ['from=2024-01-01&to=2026-02-01', 'from'],
+        ['label=a%20b', 'label'],
+        ['format=xml', 'format'],
+      ] as const) {
+        const refused = await small.api.get(`/v1/usage?${query}`);
+        expect([query, refused.status, refused.json.errors?.[0]?.field]).toEqual([query, 400, field]);
+      }
+    });
+
     it('holds a tenant to digests where its policy says so', async () => {
       await service.admin.send('PATCH', `/v1/admin/tenants/${tenant.id}`, { requireDigest: true });
       expect((await submit({})).json.code).toBe('tagNotAllowed');

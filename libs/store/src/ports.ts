@@ -242,6 +242,31 @@ export interface Forgotten {
   readonly admitted: string[];
 }
 
+/** Days are RFC 3339 dates (UTC), the last one included. `tenantId` null: of every tenant. `label`: by the values of this label. */
+export interface UsageQuery {
+  readonly tenantId: string | null;
+  readonly from: string;
+  readonly to: string;
+  readonly label: string | null;
+  readonly limit: number;
+}
+
+/** What the runs used that ended on one day. `labelValue` null: whatever their labels. */
+export interface UsageRow {
+  readonly tenantName: string;
+  readonly day: string;
+  readonly labelValue: string | null;
+  readonly runs: number;
+  readonly attempts: number;
+  readonly runMs: number;
+  /** As the nodes measured it. */
+  readonly cpuTimeUs: number;
+  /** Of the monthly budgets, by what was reserved and for how long. */
+  readonly reservedCpuMs: number;
+  readonly reservedMemoryMibSeconds: number;
+  readonly logBytes: number;
+}
+
 export abstract class RunStore {
   /** Idempotency row, guarded quota update, run, event and outbox row, all or nothing. Calls that come together share their statements. */
   abstract admit(input: AdmitInput): Promise<AdmitOutcome>;
@@ -271,6 +296,8 @@ export abstract class RunStore {
   ): Promise<{ outcome: 'deleted' | 'runNotTerminal' | 'notFound'; admitted: string[] }>;
   /** Forgets ended runs and idempotency keys older than the policy says, the oldest first, at most `limit` of each. Replicas may do it at once. */
   abstract forgetOld(retention: Retention, limit: number, now: Date): Promise<Forgotten>;
+  /** What ended runs used, forgotten ones included, by day, tenant and label value; at most `limit` lines. */
+  abstract usage(query: UsageQuery): Promise<UsageRow[]>;
   /** What tells why a run of the tenant has not started; null when it has no such run. */
   abstract explanationView(tenantId: string, runId: string, now: Date): Promise<ExplanationView | null>;
   /** One run's history as it stands; without `runId` the tenant's, a second late, so that no entry can appear before a cursor that passed it. */

@@ -21,6 +21,8 @@ import {
   type RunRow,
   RunStore,
   systemActor,
+  type UsageQuery,
+  type UsageRow,
 } from './ports.js';
 import { runEventRow, runRelations, runRow } from './rows.js';
 import { Admissions } from './sql/admit.js';
@@ -36,6 +38,7 @@ import { quote } from './sql/quote.js';
 import { releaseLost } from './sql/release-lost.js';
 import { standings } from './sql/standings.js';
 import { activeImages, totals } from './sql/tenant-usage.js';
+import { usage } from './sql/usage.js';
 
 const withRelations = { include: runRelations, relationLoadStrategy: 'join' } as const;
 
@@ -108,6 +111,10 @@ export class PrismaRunStore extends RunStore {
 
   override forgetOld(retention: Retention, limit: number, now: Date): Promise<Forgotten> {
     return forgetOld(this.pool, retention, limit, now);
+  }
+
+  override usage(query: UsageQuery): Promise<UsageRow[]> {
+    return usage(this.pool, query);
   }
 
   override explanationView(tenantId: string, runId: string, now: Date): Promise<ExplanationView | null> {

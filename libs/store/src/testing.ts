@@ -31,7 +31,7 @@ export class StoreFixture {
   /** Forgets everything but the schema. */
   async clear(): Promise<void> {
     await this.query(
-      'TRUNCATE tenants, members, budgets, nodes, join_tokens, api_keys, runs, attempts, run_events, idempotency_keys, outbox, log_chunks',
+      'TRUNCATE tenants, members, budgets, usage_days, nodes, join_tokens, api_keys, runs, attempts, run_events, idempotency_keys, outbox, log_chunks',
     );
   }
 

@@ -7,3 +7,4 @@ export * from './images.js';
 export * from './primitives.js';
 export * from './problem.js';
 export * from './run.js';
+export * from './usage.js';

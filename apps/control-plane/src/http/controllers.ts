@@ -12,6 +12,7 @@ import { RunFilesController } from './run-files.controller.js';
 import { RunStreamsController } from './run-streams.controller.js';
 import { RunsController } from './runs.controller.js';
 import { TenantController } from './tenant.controller.js';
+import { UsageController } from './usage.controller.js';
 
 /** Every controller: what is served is what /openapi.json describes. */
 export const controllers = [
@@ -19,6 +20,7 @@ export const controllers = [
   RunStreamsController,
   RunFilesController,
   TenantController,
+  UsageController,
   ImagesController,
   KeysController,
   MembersController,

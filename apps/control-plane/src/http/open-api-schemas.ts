@@ -37,18 +37,20 @@ const components: Readonly<Record<string, z.ZodType>> = {
   Problem: wire.problem,
   PruneImagesRequest: wire.pruneImagesRequest,
   Quota: wire.quota,
+  Quote: wire.quote,
   RemovedImages: wire.removedImages,
   RotateKeyRequest: wire.rotateKeyRequest,
   Run: wire.run,
   RunEvent: wire.runEvent,
   RunFailure: wire.runFailure,
   RunList: wire.runList,
-  Quote: wire.quote,
   RunSpec: wire.runSpec,
   Tenant: wire.tenant,
   TenantList: wire.tenantList,
   UpdateMemberRequest: wire.updateMemberRequest,
   UpdateTenantRequest: wire.updateTenantRequest,
+  UsageLine: wire.usageLine,
+  UsageList: wire.usageList,
 };
 const ids = new Map<z.ZodType, string>();
 for (const [id, schema] of Object.entries(components)) {

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { inTransaction, retryOnDeadlock } from '../pool.js';
 import type { Forgotten, Retention } from '../ports.js';
 import { admitWaiting, lockTenants } from './admit-waiting.js';
+import { keepUsage } from './usage.js';
 
 /*
  * What the policy forgets: ended runs with their events and logs, and idempotency keys. Batches are bounded, and leave out what another replica is at.
@@ -16,8 +17,10 @@ const forgetRunsStatement = `
       WHERE r.tenant_id = t.id AND r.finished_at < $1::timestamptz - make_interval(secs => coalesce(t.retain_runs_ms, $2::bigint) / 1000.0)
       ORDER BY r.finished_at LIMIT $3 FOR UPDATE SKIP LOCKED
     ) AS ended LIMIT $3
-  )
-  DELETE FROM runs USING old WHERE runs.id = old.id RETURNING runs.tenant_id, runs.kept_log_bytes`;
+  ), gone AS (
+    DELETE FROM runs USING old WHERE runs.id = old.id RETURNING runs.*
+  ), ${keepUsage('gone')}
+  SELECT tenant_id, kept_log_bytes FROM gone`;
 
 const freeLogsStatement = `
   UPDATE tenants SET used_log_bytes = used_log_bytes - freed.bytes

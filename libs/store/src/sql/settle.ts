@@ -15,8 +15,8 @@ export interface EndedRun {
 }
 
 /** Of the run's share: by what was reserved and for how long, never more than was set aside. As `runCost` of libs/core. */
-const costCpuMs = 'least(r.budget_cpu_ms, (r.cpu_millis::bigint * r.spent_ms + 999) / 1000)';
-const costMemoryMibSeconds = 'least(r.budget_memory_mib_seconds, ceil(r.memory_bytes::numeric * r.spent_ms / 1048576000)::bigint)';
+export const costCpuMs = 'least(r.budget_cpu_ms, (r.cpu_millis::bigint * r.spent_ms + 999) / 1000)';
+export const costMemoryMibSeconds = 'least(r.budget_memory_mib_seconds, ceil(r.memory_bytes::numeric * r.spent_ms / 1048576000)::bigint)';
 
 const held = dimensionColumns.filter(({ monthly, dimension }) => !monthly && dimension !== 'logBytes');
 
