@@ -11,11 +11,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/fs.h"
 #include "common/json.h"
 #include "common/scope.h"
+#include "layer/archive.h"
 #include "layer/blob.h"
 #include "layer/changes-list.h"
 #include "layer/image-mount.h"
+#include "layer/mount-api.h"
 #include "layer/overlay.h"
 #include "layer/pack.h"
 #include "layer/sandbox.h"
@@ -118,12 +121,14 @@ static int parse_arguments(int argc, char **argv, struct arguments *a, struct rt
 	return 0;
 }
 
+static FILE *answers; /* where the one JSON line goes */
+
 static int print(struct json_out *o, struct rt_error *err)
 {
 	cleanup_free char *text = json_out_finish(o);
 	if (!text)
 		return rt_fail(err, ENOMEM, "print the result");
-	return printf("%s\n", text) < 0 || fflush(stdout) != 0 ? rt_fail_errno(err, "print the result") : 0;
+	return fprintf(answers, "%s\n", text) < 0 || fflush(answers) != 0 ? rt_fail_errno(err, "print the result") : 0;
 }
 
 static int required(const char *value, const char *name, struct rt_error *err)
@@ -227,7 +232,7 @@ static int do_pack(const struct arguments *a, struct rt_error *err)
 	struct packing p = { .image = image, .arguments = a };
 	r = open_blob(a, &p.request, &file, err);
 	if (r == 0)
-		r = sandbox_run(pack, &p, sizeof p, err);
+		r = sandbox_run(SANDBOX_BYTES, pack, &p, sizeof p, err);
 	if (r == 0)
 		r = print_layer(&p.blob, p.result.bytes, p.result.entries, err);
 	if (r < 0)
@@ -256,7 +261,7 @@ static int do_verify(const struct arguments *a, struct rt_error *err)
 	struct packing p = { .image = -1, .arguments = a };
 	int r = open_blob(a, &p.request, &file, err);
 	if (r == 0)
-		r = sandbox_run(verify, &p, sizeof p, err);
+		r = sandbox_run(SANDBOX_BYTES, verify, &p, sizeof p, err);
 	return r < 0 ? r : print_layer(&p.blob, 0, 0, err);
 }
 
@@ -342,30 +347,73 @@ static int do_measure(const struct arguments *a, struct rt_error *err)
 	return print(&o, err);
 }
 
-/* Opens the two trees that a writable layer's changes are between. */
-static int open_changes(const struct arguments *a, int *upper, int *lower, struct rt_error *err)
+struct comparing {
+	struct changes_request request;
+	struct layer_limits limits;
+	struct archive_result result;
+};
+
+/* Opens the two trees that a writable layer's changes are between, each as an unattached mount. */
+static int open_changes(const struct arguments *a, struct comparing *c, struct rt_error *err)
 {
 	int r = required(a->overlay.upper, "--upper", err);
 	if (r == 0)
 		r = required(a->overlay.target, "--target", err);
 	if (r == 0)
 		r = required(a->overlay.lowers[0].dir, "--lower", err);
-	if (r == 0)
-		r = *upper = open_dir(a->overlay.upper, err);
-	return r < 0 ? r : overlay_lowers(&a->overlay, lower, err);
+	if (r < 0)
+		return r;
+	*c = (struct comparing){ .request = { .upper = -1, .lower = -1, .map = a->overlay.map }, .limits = a->limits };
+	r = c->request.upper = mount_clone(a->overlay.upper);
+	if (r >= 0)
+		r = mount_restrict(c->request.upper, -1);
+	return r < 0 ? rt_fail(err, r, "open %.200s", a->overlay.upper) : overlay_lowers(&a->overlay, &c->request.lower, err);
+}
+
+static int list(void *context, struct rt_error *err)
+{
+	const struct comparing *c = context;
+	struct json_out o = { 0 };
+	int r = changes_list(&c->request, c->limits.max_entries, &o, err);
+	cleanup_free char *text = json_out_finish(&o);
+	if (r < 0)
+		return r;
+	/* Not by stdio, which asks about terminals, and may not here. */
+	r = text ? fs_write_all(STDOUT_FILENO, text, strlen(text)) : -ENOMEM;
+	return r < 0 ? rt_fail(err, r, "print the changes") : 0;
 }
 
 static int do_changes(const struct arguments *a, struct rt_error *err)
 {
-	cleanup_fd int upper = -1, lower = -1;
-	int r = open_changes(a, &upper, &lower, err);
+	struct comparing c;
+	int r = open_changes(a, &c, err);
+	return r < 0 ? r : sandbox_run(SANDBOX_TREES, list, &c, sizeof c, err);
+}
+
+static int archive(void *context, struct rt_error *err)
+{
+	struct comparing *c = context;
+	return archive_write(&c->request, STDOUT_FILENO, &c->limits, &c->result, err);
+}
+
+static int do_archive(const struct arguments *a, struct rt_error *err)
+{
+	struct comparing c;
+	int r = open_changes(a, &c, err);
+	if (r == 0)
+		r = sandbox_run(SANDBOX_TREES, archive, &c, sizeof c, err);
+	if (r < 0)
+		return r;
 	struct json_out o = { 0 };
-	if (r == 0)
-		r = changes_list(&(struct changes_request){ .upper = upper, .lower = lower, .map = a->overlay.map }, a->limits.max_entries, &o, err);
-	if (r == 0)
-		return print(&o, err);
-	free(json_out_finish(&o));
-	return r;
+	json_out_open(&o, '{');
+	json_out_key(&o, "diffId");
+	json_out_str(&o, c.result.diff_id);
+	json_out_key(&o, "bytes");
+	json_out_uint(&o, c.result.bytes);
+	json_out_key(&o, "entries");
+	json_out_uint(&o, c.result.entries);
+	json_out_close(&o, '}');
+	return print(&o, err);
 }
 
 static int do_remove(const struct arguments *a, struct rt_error *err)
@@ -386,8 +434,9 @@ static int do_remove(const struct arguments *a, struct rt_error *err)
 static const struct verb {
 	const char *name;
 	int (*run)(const struct arguments *, struct rt_error *);
+	bool streams; /* what it makes is on stdout, and so its answer on stderr */
 } verbs[] = {
-	{ "unpack", do_unpack }, { "pack", do_pack }, { "verify", do_verify }, { "digest", do_digest }, { "mount", do_mount }, { "unmount", do_unmount }, { "measure", do_measure }, { "changes", do_changes }, { "remove", do_remove },
+	{ "unpack", do_unpack, false }, { "pack", do_pack, false }, { "verify", do_verify, false }, { "digest", do_digest, false }, { "mount", do_mount, false }, { "unmount", do_unmount, false }, { "measure", do_measure, false }, { "changes", do_changes, false }, { "archive", do_archive, true }, { "remove", do_remove, false },
 };
 
 static const char *error_code(int code)
@@ -420,8 +469,8 @@ static void print_error(const struct rt_error *err)
 	json_out_str(&o, err->code == EFBIG || err->code == EBADMSG ? err->text : message);
 	json_out_close(&o, '}');
 	cleanup_free char *text = json_out_finish(&o);
-	printf("%s\n", text ? text : "{\"error\":\"io\",\"message\":\"out of memory\"}");
-	fflush(stdout);
+	fprintf(answers, "%s\n", text ? text : "{\"error\":\"io\",\"message\":\"out of memory\"}");
+	fflush(answers);
 }
 
 int main(int argc, char **argv)
@@ -429,12 +478,15 @@ int main(int argc, char **argv)
 	struct rt_error err = { 0 };
 	struct arguments *a = calloc(1, sizeof *a);
 	umask(022);
+	answers = stdout;
 	int r = a ? parse_arguments(argc, argv, a, &err) : rt_fail(&err, ENOMEM, "start");
 	const struct verb *verb = NULL;
 	for (size_t i = 0; r == 0 && argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
 		verb = strcmp(argv[1], verbs[i].name) == 0 ? &verbs[i] : verb;
 	if (r == 0 && !verb)
-		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|verify|digest|mount|unmount|measure|changes|remove ...");
+		r = rt_fail(&err, EINVAL, "berth-layer unpack|pack|verify|digest|mount|unmount|measure|changes|archive|remove ...");
+	if (verb && verb->streams)
+		answers = stderr;
 	if (r == 0)
 		r = verb->run(a, &err);
 	free(a);
