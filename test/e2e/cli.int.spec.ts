@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '@berth/testing';
+import { eventually, freePort } from '@berth/testing';
 import type { Run } from '@berth/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestService, type TestTenant } from '../support/service.js';
@@ -69,6 +69,31 @@ describe('berth', { timeout: 180_000 }, () => {
     child.stdout.on('data', (chunk: Buffer) => shown.push(chunk));
     const [code] = (await once(child, 'close')) as [number];
     expect([code, Buffer.concat(shown).toString()]).toEqual([0, '1\r\n2\r\n3\r\n']);
+  });
+
+  it('makes an image of what a container changed, and nothing else', async () => {
+    const change = 'mkdir /opt/made; echo one > /opt/made/file; echo two >> /etc/passwd; rm /bin/sleep; ln -s made /opt/link';
+    const before = (await sh('find / -xdev | sort')).text.split('\n');
+    const id = await detached(`mkdir -p /opt; ${change}; trap exit TERM; echo changed; while :; do :; done`);
+    await eventually(async () => expect((await berth('logs', id)).text).toBe('changed\n'), { timeoutMs: 20_000 });
+    const listed = (await berth('diff', id)).text.split('\n');
+    expect(listed).toEqual(expect.arrayContaining(['A /opt/made', 'A /opt/made/file', 'A /opt/link', 'D /bin/sleep', 'C /etc/passwd']));
+    const made = await berth('commit', id, 'changed:v2');
+    expect(made, made.stderr).toMatchObject({
+      code: 0,
+      text: expect.stringMatching(/^registry\.berth\/cli-?\w*\/changed:v2@sha256:[0-9a-f]{64}\n$/),
+    });
+    // It goes on after that.
+    expect((await berth('diff', id)).code).toBe(0);
+    expect((await berth('stop', id)).code).toBe(0);
+    const image = made.text.trim().replace(/@.*/, '');
+    const shown = await run('--entrypoint', '/bin/sh', image, '-c', 'cat /opt/link/file; tail -n 1 /etc/passwd; find / -xdev | sort');
+    expect(shown, shown.stderr).toMatchObject({ code: 0, text: expect.stringMatching(/^one\ntwo\n/) });
+    const after = shown.text.split('\n').slice(2);
+    expect(after.filter((path) => !before.includes(path))).toEqual(
+      ['/opt', '/opt/link', '/opt/made', '/opt/made/file'].filter((path) => !before.includes(path)),
+    );
+    expect(before.filter((path) => !after.includes(path))).toEqual(['/bin/sleep']);
   });
 
   it('gives the container what the flags say', async () => {

@@ -4,7 +4,7 @@ import { adminCommands, quota } from './commands/admin.js';
 import { archiveCommands } from './commands/image-archives.js';
 import { imageCommands } from './commands/images.js';
 import { runCommand } from './commands/run.js';
-import { diff } from './commands/run-files.js';
+import { commit, diff } from './commands/run-files.js';
 import { explain, inspect, logs, ps, rm, stop, wait } from './commands/runs.js';
 import { usageCommands } from './commands/usage.js';
 import { exitCodes, ProblemError, ServiceError, UsageError } from './failures.js';
@@ -19,6 +19,7 @@ export const commands: readonly Command[] = [
   inspect,
   explain,
   diff,
+  commit,
   rm,
   quota,
   ...usageCommands,

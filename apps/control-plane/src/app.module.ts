@@ -32,6 +32,7 @@ import { openApiDocument } from './http/open-api.js';
 import { OpenStreams } from './http/open-streams.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { RequestValidationPipe } from './http/validation.js';
+import { CommitRun } from './images/commit-run.js';
 import { ImageCatalog } from './images/image-catalog.js';
 import { ListImages } from './images/list-images.js';
 import { ReadDiskUsage } from './images/read-disk-usage.js';
@@ -43,6 +44,7 @@ import { WakeUps } from './queue/wake-ups.js';
 import { Readiness } from './readiness.js';
 import { AnnounceOutcome } from './reporting/announce-outcome.js';
 import { ApplyReports } from './reporting/apply-reports.js';
+import { AskRun } from './reporting/ask-run.js';
 import { FollowEvents } from './reporting/follow-events.js';
 import { FollowLogs } from './reporting/follow-logs.js';
 import { ReadChanges } from './reporting/read-changes.js';
@@ -145,7 +147,9 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       WaitForRun,
       FollowLogs,
       FollowEvents,
+      AskRun,
       ReadChanges,
+      CommitRun,
 
       Metrics,
       Readiness,

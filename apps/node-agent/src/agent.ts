@@ -21,6 +21,7 @@ import { obtainCredential } from './link/credential.js';
 import { serveMetrics } from './metrics-server.js';
 import { openNode } from './open-node.js';
 import { AnswerQuestions } from './questions/answer-questions.js';
+import { CommitContainer } from './questions/commit-container.js';
 import { findAttempts } from './recovery/find-attempts.js';
 import { leftovers, removeCgroupParents, removeLeftovers } from './recovery/leftovers.js';
 import { probeRuntimes } from './runtimes/probe-runtimes.js';
@@ -162,7 +163,7 @@ function collectorOf(config: AgentConfig, node: NodeServices, store: ContentStor
 
 function peerOf(
   config: AgentConfig,
-  { host, layerForm, diskLimit, pool, snapshotter }: NodeServices,
+  { host, layerForm, diskLimit, pool, snapshotter, runtimes }: NodeServices,
   table: AttemptTable,
   images: RegistryImageSource,
   features: readonly string[],
@@ -170,7 +171,13 @@ function peerOf(
   disk: DiskReport,
   log: Logger,
 ): ControlPeer {
-  const questions = new AnswerQuestions({ snapshotter, attempts: () => table.attempts, log });
+  const commit = new CommitContainer({
+    snapshotter,
+    runtimes,
+    directory: join(config.directory, 'commits'),
+    client: (authorization) => images.client(authorization),
+  });
+  const questions = new AnswerQuestions({ snapshotter, commit, attempts: () => table.attempts, log });
   let toldLayers = '';
   return {
     hello: {
@@ -180,7 +187,7 @@ function peerOf(
       cgroupMode: host.cgroupMode,
       cpuMillis: config.cpuMillis ?? host.cpuMillis,
       memoryBytes: config.memoryBytes ?? host.memoryBytes - pool.memoryBytes,
-      features: [...features, 'changes', `layers:${layerForm}`, ...(diskLimit === null ? [] : [`disk:${diskLimit}`])],
+      features: [...features, 'changes', 'commit', `layers:${layerForm}`, ...(diskLimit === null ? [] : [`disk:${diskLimit}`])],
       ...(diskBytes === undefined ? {} : { diskBytes }),
     },
     holds: () => table.holds(),

@@ -1,8 +1,10 @@
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Assignment } from '@berth/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { nativeDirectory } from './testing/agent-process.js';
 import { processesOf } from './testing/host-state.js';
 import { eventually, missingForContainers, TestNode } from './testing/test-node.js';
 
@@ -38,6 +40,18 @@ describe.skipIf(missing !== null)(`an agent that dies, pauses or loses its link$
     const { exit, output } = await node.ended(assignment);
     expect(exit).toMatchObject({ exitCode: 37, stoppedBy: null });
     expect(output).toBe(counted);
+  });
+
+  it('lets a container go on that it held where it was when it died', async () => {
+    const assignment = await start(counting);
+    await node.agent?.end('SIGKILL');
+    // What the agent does before it reads a container's files, as far as it had come.
+    const name = `${assignment.runId}-${assignment.epoch}`;
+    await writeFile(join(node.directory, 'agent/containers', name, 'paused'), '');
+    const root = join(node.directory, 'run/runtime', node.server.nodeId.slice(-8));
+    execFileSync(join(nativeDirectory(), 'berth-runtime'), ['--root', root, 'pause', name]);
+    await node.startAgent();
+    expect((await node.ended(assignment)).exit).toMatchObject({ exitCode: 37, stoppedBy: null });
   });
 
   it('reports a container that ended while there was no agent, and its whole log', async () => {

@@ -16,6 +16,7 @@ export const auditActions = [
   'node.drain',
   'node.undrain',
   'node.declareDead',
+  'image.commit',
   'image.remove',
   'run.cancel',
   'run.delete',

@@ -3,6 +3,7 @@ export { type ImportOptions, importImage } from './archive/import-archive.js';
 export { type BuildConfig, type BuiltImage, buildImage, type PushResult, pushImage } from './build/build-image.js';
 export { type BuiltLayer, buildLayer, type LayerEntry } from './build/build-layer.js';
 export { collectProgram } from './build/collect-program.js';
+export { type Commit, commitImage, type WrittenLayer } from './commit/commit-image.js';
 export {
   ContentStore,
   type ContentStoreOptions,
@@ -11,7 +12,7 @@ export {
   type RemovedContent,
 } from './content/content-store.js';
 export { DEFAULT_PULL_LIMITS, ImagePuller, type PullLimits, type PullOptions } from './content/image-puller.js';
-export type { Change, ChangeList, LayerForm } from './content/layer-program.js';
+export type { Change, ChangeList, LayerForm, UnpackLimits } from './content/layer-program.js';
 export { type ImageUsage, type LayeredImage, layerSharing, reachable, type StoreUsage } from './content/layer-sharing.js';
 export { type CollectableImage, type Collection, planCollection } from './content/plan-collection.js';
 export type { PulledImage, PulledLayer, PullProgress } from './content/pulled-image.js';

@@ -78,6 +78,14 @@ export class CliContainerRuntime extends ContainerRuntime {
     await this.command(['kill', ...(options.all ? ['--all'] : []), id, String(signal)]);
   }
 
+  override async pause(id: string): Promise<void> {
+    await this.command(['pause', id]);
+  }
+
+  override async resume(id: string): Promise<void> {
+    await this.command(['resume', id]);
+  }
+
   override async delete(id: string, options: { readonly force?: boolean } = {}): Promise<void> {
     await this.command(['delete', ...(options.force ? ['--force'] : []), id]);
   }

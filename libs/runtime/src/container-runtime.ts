@@ -33,6 +33,11 @@ export abstract class ContainerRuntime {
   /** Sends a signal to the first process, or with `all` to every process of the container. */
   abstract kill(id: string, signal: number, options?: { readonly all?: boolean }): Promise<void>;
 
+  /** Holds all processes of a container where they are, until `resume`. */
+  abstract pause(id: string): Promise<void>;
+
+  abstract resume(id: string): Promise<void>;
+
   /** Removes what the runtime holds of a container, its cgroup included. With `force` it is killed first, and an unknown one is no error. */
   abstract delete(id: string, options?: { readonly force?: boolean }): Promise<void>;
 }

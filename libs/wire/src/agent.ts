@@ -52,11 +52,24 @@ export const changesMax = 10_000;
 /** What the control plane asks about an attempt that the node holds. Asked of nodes with the feature that is named as the kind is. */
 export const nodeQuestion = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('changes'), max: z.int().min(1).max(changesMax).describe('Tell at most so many') }),
+  z.object({
+    kind: z.literal('commit'),
+    repository: z.string().describe('In the embedded registry: TENANT/NAME'),
+    tag: z.string(),
+    createdAt: timestamp.describe("The image's own"),
+    sourceRepository: z.string().nullable().describe("Of the run's image, where the embedded registry has it"),
+    pullAuthorization: z
+      .string()
+      .nullable()
+      .describe("Whole Authorization header values, short-lived, of the run's image and of the repository;"),
+    pushAuthorization: z.string().nullable().describe('null where the question is kept, minted as it is sent'),
+  }),
 ]);
 export type NodeQuestion = z.infer<typeof nodeQuestion>;
 
 export const nodeAnswer = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('changes'), changes: z.array(fileChange).max(changesMax), truncated: z.boolean() }),
+  z.object({ kind: z.literal('commit'), digest, layerDigest: digest, layerBytes: z.int() }),
   z.object({ kind: z.literal('refused'), message: z.string().max(1000).describe('For people, and fit for the tenant to read') }),
 ]);
 export type NodeAnswer = z.infer<typeof nodeAnswer>;

@@ -258,6 +258,31 @@ export const runEvent = z.object({
 });
 export type RunEvent = z.infer<typeof runEvent>;
 
+/** What the image of a commit is called: `registry.berth/TENANT/NAME:TAG`. */
+export const commitRequest = z.strictObject({
+  name: z
+    .string()
+    .max(200)
+    .regex(
+      /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*$/,
+      'must be lower-case words between slashes',
+    )
+    .describe("Below the tenant's own name"),
+  tag: z
+    .string()
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/, 'must be 1 to 128 letters, digits, dots, dashes and underscores')
+    .default('latest'),
+});
+export type CommitRequest = z.infer<typeof commitRequest>;
+
+export const commitResult = z.object({
+  image: z.string(),
+  digest: z.string(),
+  layerDigest: z.string(),
+  layerBytes: z.int().describe('Compressed'),
+});
+export type CommitResult = z.infer<typeof commitResult>;
+
 export const fileChange = z.object({
   kind: z.enum(['A', 'C', 'D']).describe('Added, changed or deleted'),
   path: z.string().describe('Absolute; bytes that are no UTF-8 are U+FFFD'),

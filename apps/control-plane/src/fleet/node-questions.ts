@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { AppError } from '@berth/core';
-import { type LeaseRow, type QuestionRow, QuestionStore } from '@berth/store';
+import { AppError, mintPullToken, type RegistryAction } from '@berth/core';
+import { type LeaseRow, QuestionStore } from '@berth/store';
 import { type ControlMessage, type NodeAnswer, type NodeQuestion, nodeAnswer, nodeQuestion } from '@berth/wire';
 import { Inject, Injectable } from '@nestjs/common';
+import { CONFIG, type Config } from '../config.js';
 import { Signals } from '../queue/signals.js';
 import { NodeLinks } from './node-links.js';
 
@@ -23,6 +24,7 @@ export class NodeQuestions {
     @Inject(QuestionStore) private readonly questions: QuestionStore,
     private readonly links: NodeLinks,
     private readonly signals: Signals,
+    @Inject(CONFIG) private readonly config: Config,
   ) {
     signals.on('answered', ({ questionId }) => this.waiting.get(questionId)?.());
   }
@@ -51,7 +53,7 @@ export class NodeQuestions {
   /** What a node is to be asked; null when that has been done with. */
   async of(nodeId: string, id: string): Promise<Ask | null> {
     const row = await this.questions.unanswered(nodeId, id);
-    return row === null ? null : { type: 'ask', id, lease: row.lease, question: questionOf(row) };
+    return row === null ? null : { type: 'ask', id, lease: row.lease, question: this.armed(nodeQuestion.parse(row.question)) };
   }
 
   /** Takes a node's answer in. */
@@ -60,6 +62,22 @@ export class NodeQuestions {
     const here = this.waiting.get(id);
     if (here !== undefined) here();
     else this.signals.send({ kind: 'answered', questionId: id });
+  }
+
+  /** Tokens are minted as a question leaves and are nowhere else. */
+  private armed(question: NodeQuestion): NodeQuestion {
+    if (question.kind !== 'commit') return question;
+    const { sourceRepository, repository } = question;
+    return {
+      ...question,
+      pullAuthorization: sourceRepository === null ? null : this.authorization(sourceRepository, ['pull']),
+      pushAuthorization: this.authorization(repository, ['pull', 'push']),
+    };
+  }
+
+  private authorization(repository: string, actions: readonly RegistryAction[]): string {
+    const { secret, pullTokenMs } = this.config.registry;
+    return `Bearer ${mintPullToken({ repositories: [repository], actions, exp: Math.floor((Date.now() + pullTokenMs) / 1000) }, secret)}`;
   }
 
   /** Resolves at the answer, at the latest after `ms`. */
@@ -75,8 +93,4 @@ export class NodeQuestions {
       this.waiting.set(id, end);
     });
   }
-}
-
-function questionOf({ question }: QuestionRow): NodeQuestion {
-  return nodeQuestion.parse(question);
 }

@@ -1,10 +1,11 @@
-import type { TenantRow } from '@berth/store';
-import { type RunDiff, runDiff } from '@berth/wire';
-import { Controller, Get, Param, Res } from '@nestjs/common';
+import type { Actor, TenantRow } from '@berth/store';
+import { type CommitRequest, type CommitResult, commitRequest, commitResult, type RunDiff, runDiff } from '@berth/wire';
+import { Body, Controller, Get, Param, Post, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
+import { CommitRun } from '../images/commit-run.js';
 import { ReadChanges } from '../reporting/read-changes.js';
 import { Api } from './api.js';
-import { CallingKeyHash, CallingTenant } from './caller.js';
+import { CallingActor, CallingKeyHash, CallingTenant } from './caller.js';
 import { OpenStreams } from './open-streams.js';
 import { IdPipe, notFound } from './validation.js';
 
@@ -13,6 +14,7 @@ import { IdPipe, notFound } from './validation.js';
 export class RunFilesController {
   constructor(
     private readonly readChanges: ReadChanges,
+    private readonly commitRun: CommitRun,
     private readonly streams: OpenStreams,
   ) {}
 
@@ -25,17 +27,43 @@ export class RunFilesController {
     answer: runDiff,
     problems: ['notFound', 'conflict', 'unavailable'],
   })
-  async diff(
+  diff(
     @CallingTenant() tenant: TenantRow,
     @CallingKeyHash() keyHash: string,
     @Param('id', new IdPipe('run')) id: string,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<RunDiff> {
+    return this.found(reply, keyHash, (signal) => this.readChanges.execute(tenant, id, signal));
+  }
+
+  @Post(':id/commit')
+  @Api({
+    summary:
+      "Make an image of a running run: its own image and what its container wrote, pushed to the tenant's registry; the container is paused while that is read",
+    key: 'tenant',
+    scope: 'images:write',
+    audited: 'image.commit',
+    status: 201,
+    answer: commitResult,
+    problems: ['notFound', 'conflict', 'unavailable'],
+  })
+  commit(
+    @CallingTenant() tenant: TenantRow,
+    @CallingActor() by: Actor,
+    @CallingKeyHash() keyHash: string,
+    @Param('id', new IdPipe('run')) id: string,
+    @Body({ schema: commitRequest }) request: CommitRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<CommitResult> {
+    return this.found(reply, keyHash, (signal) => this.commitRun.execute(tenant, id, request, by, signal));
+  }
+
+  private async found<T>(reply: FastifyReply, keyHash: string, ask: (signal: AbortSignal) => Promise<T | null>): Promise<T> {
     const { signal, release } = this.streams.track(reply, keyHash);
     try {
-      const diff = await this.readChanges.execute(tenant, id, signal);
-      if (diff === null) throw notFound('run');
-      return diff;
+      const answer = await ask(signal);
+      if (answer === null) throw notFound('run');
+      return answer;
     } finally {
       release();
     }

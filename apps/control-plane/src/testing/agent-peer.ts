@@ -109,7 +109,7 @@ export class AgentPeer {
       kernel: '6.1.0',
       architecture: 'amd64',
       cgroupMode: 'v2',
-      features: this.answer === null ? [] : ['changes'],
+      features: this.answer === null ? [] : ['changes', 'commit'],
       ...this.offer,
       holds: [...this.holds.values()],
     });

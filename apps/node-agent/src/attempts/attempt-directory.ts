@@ -15,6 +15,7 @@ import type { Outcome } from './steps.js';
  *   start.json        the same and the boot in which a start was tried; on disk before the shim is
  *   started.json      when the container started
  *   shim/             the shim's own files (docs/contracts.md)
+ *   paused            while the agent holds the container where it is
  *   outcome.json      how the attempt ended, when no container ran
  *
  * What a power cut may take is what a reboot makes worthless: before the start nothing has happened that cannot happen again, and no container
@@ -117,6 +118,19 @@ export class AttemptDirectory {
 
   async startedAt(): Promise<string | null> {
     return (await this.read('started.json', startedSchema))?.startedAt ?? null;
+  }
+
+  /** Notes that the agent is about to hold the container where it is. */
+  async markPaused(): Promise<void> {
+    await writeFile(join(this.path, 'paused'), '', { mode: 0o600 });
+  }
+
+  async unmarkPaused(): Promise<void> {
+    await rm(join(this.path, 'paused'), { force: true });
+  }
+
+  async isMarkedPaused(): Promise<boolean> {
+    return (await readIfPresent(join(this.path, 'paused'))) !== null;
   }
 
   async writeOutcome(outcome: Outcome): Promise<void> {

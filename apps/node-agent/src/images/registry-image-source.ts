@@ -32,13 +32,18 @@ export class RegistryImageSource extends ImageSource {
     this.#registries = new Map(registries.map((registry) => [registry.host, registry]));
   }
 
+  /** A client with a whole Authorization header value, that finds registries where the operator says. */
+  client(authorization: string | null): RegistryClient {
+    return new RegistryClient({
+      resolveRegistry: (registry) => endpointOf(registry, this.#registries),
+      authorization: authorization ?? undefined,
+    });
+  }
+
   override async pull(request: ImageRequest, signal: AbortSignal): Promise<PulledImage> {
     const before = new Set(this.store.layerIds());
     let downloadedBytes = 0;
-    const client = new RegistryClient({
-      resolveRegistry: (registry) => endpointOf(registry, this.#registries),
-      authorization: request.authorization ?? undefined,
-    });
+    const client = this.client(request.authorization);
     const image = await this.#puller.pull(request, {
       client,
       platform: hostPlatform(),

@@ -1,11 +1,13 @@
-import { type Change, type Snapshotter, UnreadableLayerError } from '@berth/image';
+import { type Change, ImageError, type Snapshotter, UnreadableLayerError } from '@berth/image';
 import type { Lease, NodeAnswer, NodeQuestion } from '@berth/wire';
 import type { Logger } from 'pino';
 import type { Attempt } from '../attempts/attempt.js';
 import { attemptKey } from '../attempts/attempt-key.js';
+import type { CommitContainer } from './commit-container.js';
 
 export interface AnswerParts {
   readonly snapshotter: Snapshotter;
+  readonly commit: CommitContainer;
   readonly attempts: () => readonly Attempt[];
   readonly log: Logger;
 }
@@ -28,9 +30,12 @@ export class AnswerQuestions {
     try {
       const attempt = this.parts.attempts().find(({ key }) => key === attemptKey(lease));
       if (attempt === undefined || attempt.facts.container !== 'running') return refused('the run has no container on its node now');
-      return await this.changesOf(attempt, question.max);
+      const answer =
+        question.kind === 'commit' ? await this.parts.commit.execute(attempt, question) : await this.changesOf(attempt, question.max);
+      return answer ?? refused('the run has no filesystem on its node now');
     } catch (error) {
       if (error instanceof UnreadableLayerError) return refused(`the container's writable layer cannot be read: ${error.message}`);
+      if (error instanceof ImageError) return refused(error.message);
       this.parts.log.error({ err: error, runId: lease.runId, question: question.kind }, 'a question could not be answered');
       return refused('the node could not answer; its log tells why');
     } finally {
@@ -38,7 +43,7 @@ export class AnswerQuestions {
     }
   }
 
-  private async changesOf({ key, directory }: Attempt, max: number): Promise<NodeAnswer> {
+  private async changesOf({ key, directory }: Attempt, max: number): Promise<NodeAnswer | null> {
     // A sandbox that waited with its root has it under its own name.
     for (const name of new Set([key, directory.sandbox])) {
       const found = await this.parts.snapshotter.changes(name, max);
@@ -46,7 +51,7 @@ export class AnswerQuestions {
       const changes = bounded(found.changes);
       return { kind: 'changes', changes, truncated: found.truncated || changes.length < found.changes.length };
     }
-    return refused('the run has no filesystem on its node now');
+    return null;
   }
 }
 

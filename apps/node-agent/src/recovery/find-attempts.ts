@@ -42,6 +42,7 @@ export async function findAttempts(node: NodeServices, executors: StepExecutors,
     // After a reboot another may have them; one that begins anew then claims others.
     if (await node.slots.reclaim(record.slot, directory.sandbox)) attempt.slot = record.slot;
     attempt.startedAt = (await directory.startedAt()) ?? undefined;
+    if (attempt.facts.container === 'running' && (await directory.isMarkedPaused())) await letGoOn(attempt, node);
     log.info({ runId: attempt.lease.runId, epoch: attempt.lease.epoch, container: attempt.facts.container }, 'an attempt was found');
     found.push(attempt);
   }
@@ -62,6 +63,16 @@ async function factsOf(directory: AttemptDirectory, node: NodeServices): Promise
   if (exit !== null) return { ...started, container: 'exited', exit, runningReported: true };
   if (start === null) return { assigned: false };
   return { ...started, container: 'running', runningReported: !alive };
+}
+
+/** An agent that died while it held a container leaves it to the next one. */
+async function letGoOn({ directory, assignment, log }: Attempt, node: NodeServices): Promise<void> {
+  // It may have died before the pause, or after the end of it.
+  await node.runtimes
+    .get(assignment.spec.runtimeClass)
+    ?.containers.resume(directory.sandbox)
+    .catch((error: unknown) => log.info({ err: error }, 'a container that was to be held did not have to be let go on'));
+  await directory.unmarkPaused();
 }
 
 /** Kills a container whose end nobody could learn of, before another attempt can start. */

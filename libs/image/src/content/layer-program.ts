@@ -141,6 +141,29 @@ export class LayerProgram {
     await this.#run('unmount', ['--target', target, ...images.flatMap((dir) => ['--lower', dir])]);
   }
 
+  /** A writable layer as a layer's archive, read to its end by `sink`. Nothing may write to the layer meanwhile. Returns the archive's digest. */
+  async archive(
+    { target, upper, ...stack }: WritableLayer,
+    limits: UnpackLimits,
+    sink: (archive: Readable) => Promise<void>,
+  ): Promise<string> {
+    const bounds = ['--max-bytes', String(limits.layerBytesMax), '--max-entries', String(limits.layerEntriesMax)];
+    const child = this.#spawn('archive', ['--target', target, '--upper', upper, ...bounds, ...stackArguments(stack)]);
+    child.stdin.end();
+    const ended = this.#answer(child, 'archive', Promise.resolve(''), collect(child.stderr));
+    ended.catch(() => {});
+    try {
+      await sink(child.stdout);
+      const { diffId } = await ended;
+      return String(diffId);
+    } catch (error) {
+      child.kill('SIGKILL');
+      // What the program says comes before what it did to the pipe.
+      await ended;
+      throw error;
+    }
+  }
+
   /** Disk space of a tree; throws when there is none. */
   async measure(dir: string): Promise<{ bytes: number; inodes: number }> {
     const answer = await this.#run('measure', ['--dir', dir]);
@@ -183,12 +206,17 @@ export class LayerProgram {
   }
 
   async #finish(child: LayerProcess, verb: string, outputMax?: number): Promise<Record<string, unknown>> {
+    return this.#answer(child, verb, collect(child.stderr), collect(child.stdout, outputMax));
+  }
+
+  /** The program's one line of JSON, on whichever stream it is. */
+  async #answer(child: LayerProcess, verb: string, words: Promise<string>, line: Promise<string>): Promise<Record<string, unknown>> {
     const exited = new Promise<string>((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (code, signal) => resolve(signal ?? String(code)));
     });
-    const [stdout, stderr, status] = await Promise.all([collect(child.stdout, outputMax), collect(child.stderr), exited]);
-    const answer = parseAnswer(stdout);
+    const [stderr, text, status] = await Promise.all([words, line, exited]);
+    const answer = parseAnswer(text);
     if (status === '0') return answer;
     const message = typeof answer.message === 'string' ? answer.message : `ended with ${status} ${stderr.trim().slice(0, 500)}`;
     if (refusals.includes(answer.error)) throw new ImageError(answer.error as ImageError['code'], message);

@@ -23,17 +23,21 @@ async function openFixture(form: LayerForm): Promise<SnapshotterFixture> {
   const snapshotter = reopen();
   const namesIn = (dir: string) => readdir(dir).catch(() => [] as string[]);
   let count = 0;
+  const layerOf: SnapshotterFixture['layerOf'] = async (bytes, { digest, diffId }) => {
+    const path = join(root, `layer-${count++}`);
+    if (form === 'directory') await mkdir(path);
+    const blob = { digest, diffId, compression: 'gzip' } as const;
+    await program.make(form, path, blob, { layerBytesMax: 2 ** 30, layerEntriesMax: 10_000 }, Readable.from([bytes]));
+    return { diffId, path, form };
+  };
   return {
     snapshotter,
     reopen,
     async layer(entries) {
       const built = await buildLayer(entries);
-      const path = join(root, `layer-${count++}`);
-      if (form === 'directory') await mkdir(path);
-      const blob = { digest: built.digest, diffId: built.diffId, compression: 'gzip' } as const;
-      await program.make(form, path, blob, { layerBytesMax: 2 ** 30, layerEntriesMax: 10_000 }, Readable.from([built.blob]));
-      return { diffId: built.diffId, path, form };
+      return layerOf(built.blob, built);
     },
+    layerOf,
     leftovers: async () => [
       ...(await namesIn(snapshots)).filter((name) => name !== '.empty' && name !== '.layers'),
       ...(await namesIn(join(snapshots, '.layers'))),

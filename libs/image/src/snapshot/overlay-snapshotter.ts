@@ -1,6 +1,14 @@
 import { chmod, chown, mkdir, readdir, readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ChangeList, LayerProgram, type OverlayBound, type OverlayMount, type WritableLayer } from '../content/layer-program.js';
+import { compressInto, type WrittenLayer } from '../commit/commit-image.js';
+import {
+  type ChangeList,
+  LayerProgram,
+  type OverlayBound,
+  type OverlayMount,
+  type UnpackLimits,
+  type WritableLayer,
+} from '../content/layer-program.js';
 import { DiskImagePool } from './disk-image-pool.js';
 import { LayerMounts } from './layer-mounts.js';
 import {
@@ -111,6 +119,18 @@ export class OverlaySnapshotter extends Snapshotter {
     return this.#alone(key, async () => {
       const record = await this.#read(key);
       return record === undefined ? null : this.#program.changes(await this.#writableLayer(key, record), max);
+    });
+  }
+
+  override writeLayer(key: string, file: string, limits: UnpackLimits): Promise<WrittenLayer | null> {
+    return this.#alone(key, async () => {
+      const record = await this.#read(key);
+      if (record === undefined) return null;
+      let blob: Omit<WrittenLayer, 'diffId'> | undefined;
+      const diffId = await this.#program.archive(await this.#writableLayer(key, record), limits, async (archive) => {
+        blob = await compressInto(file, archive);
+      });
+      return blob === undefined ? null : { diffId, ...blob };
     });
   }
 

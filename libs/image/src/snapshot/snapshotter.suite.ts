@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmod, lstat, mkdir, open, readdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { LayerEntry } from '../build/build-layer.js';
@@ -13,6 +13,8 @@ export interface SnapshotterFixture {
   reopen(): Snapshotter;
   /** Unpacks a layer as the content store does; `.wh.` names are whiteouts. */
   layer(entries: readonly LayerEntry[]): Promise<SnapshotLayer>;
+  /** The same of a gzip blob. */
+  layerOf(blob: Buffer, digests: { readonly digest: string; readonly diffId: string }): Promise<SnapshotLayer>;
   /** Everything in the snapshotter's directory, to show that nothing is left. */
   leftovers(): Promise<readonly string[]>;
   dispose(): Promise<void>;
@@ -293,6 +295,57 @@ export function snapshotterSuite(name: string, open_: () => Promise<SnapshotterF
         const { rootfs } = await fixture.snapshotter.prepare('one', [base]);
         await writeFile(join(rootfs, 'new'), '');
         expect(await fixture.reopen().changes('one', 100)).toEqual({ changes: [{ kind: 'A', path: '/new' }], truncated: false });
+      });
+    });
+
+    describe('writing what was written as a layer', () => {
+      const limits = { layerBytesMax: 2 ** 30, layerEntriesMax: 10_000 };
+      /** All that a tree is, in the order of its names. */
+      const tree = (rootfs: string) =>
+        execFileSync(
+          'sh',
+          [
+            '-c',
+            "find . -mindepth 1 -printf '%P %y %m %U:%G %n %l %s %Ts\\n' | sed 's/^\\([^ ]* d .*\\) [0-9]* \\([0-9]*\\)$/\\1 \\2/' | sort",
+          ],
+          { cwd: rootfs, encoding: 'utf8' },
+        );
+      const script = `
+        echo new > etc/new; ln etc/new bin/same; echo changed > etc/config; rm etc/gone
+        rm -r var/full; mkdir var/full; echo again > var/full/fresh; chmod 4711 bin/tool
+        ln -s /etc out; mkdir -p a/b; chown 7:8 a/b; mkfifo a/pipe; rm owned; mkdir owned
+        touch "a/$(printf 'long%.0s' $(seq 50))"; dd if=/dev/zero of=a/big bs=64k count=5 2>/dev/null`;
+
+      it('gives a layer that shows the same once more, whoever owns it, and the same bytes for the same tree', async () => {
+        const { rootfs } = await fixture.snapshotter.prepare('one', [base], IDS);
+        await inUserNamespace(rootfs, IDS, script);
+        const file = join(rootfs, '../../written');
+        const written = await fixture.snapshotter.writeLayer('one', file, limits);
+        expect(written).not.toBeNull();
+        if (written === null) return;
+        const again = await fixture.snapshotter.prepare('two', [base, await fixture.layerOf(await readFile(file), written)], IDS);
+        expect(tree(rootfs)).toMatch(/^a\/b d 755 \d+:\d+ /m);
+        expect(tree(again.rootfs)).toBe(tree(rootfs));
+        expect(await contentOf(again.rootfs, 'var/full/fresh')).toBe('again\n');
+        expect((await stat(join(again.rootfs, 'bin/same'))).ino).toBe((await stat(join(again.rootfs, 'etc/new'))).ino);
+        await rm(file);
+        expect(await fixture.snapshotter.writeLayer('one', file, limits)).toEqual(written);
+        await rm(file);
+      });
+
+      it('refuses a name that a layer would take for a deletion, and more than the limits', async () => {
+        const { rootfs } = await fixture.snapshotter.prepare('one', [base]);
+        const file = join(rootfs, '../../written');
+        await writeFile(join(rootfs, '.wh.etc'), '');
+        await expect(fixture.snapshotter.writeLayer('one', file, limits)).rejects.toMatchObject({ code: 'layerRejected' });
+        await rm(join(rootfs, '.wh.etc'));
+        await rm(file, { force: true });
+        await writeFile(join(rootfs, 'big'), Buffer.alloc(100_000));
+        await expect(fixture.snapshotter.writeLayer('one', file, { ...limits, layerBytesMax: 50_000 })).rejects.toMatchObject({
+          code: 'tooLarge',
+        });
+        await rm(file, { force: true });
+        expect(await fixture.snapshotter.writeLayer('absent', file, limits)).toBeNull();
       });
     });
 

@@ -1,4 +1,5 @@
-import type { ChangeList, LayerForm } from '../content/layer-program.js';
+import type { WrittenLayer } from '../commit/commit-image.js';
+import type { ChangeList, LayerForm, UnpackLimits } from '../content/layer-program.js';
 
 /** A layer as a snapshotter needs it; a `PulledLayer` is one. */
 export interface SnapshotLayer {
@@ -76,6 +77,12 @@ export abstract class Snapshotter {
    * find some of it told and some not. Null for a missing key. Throws UnreadableLayerError when the writable layer cannot be looked at.
    */
   abstract changes(key: string, max: number): Promise<ChangeList | null>;
+
+  /**
+   * Writes what was written to a snapshot as a layer's blob, gzip, to a new file: `changes` as an OCI layer, owners as the container sees them. Nothing may write to the snapshot
+   * meanwhile. Null for a missing key. Throws UnreadableLayerError, and ImageError for what no layer can hold.
+   */
+  abstract writeLayer(key: string, file: string, limits: UnpackLimits): Promise<WrittenLayer | null>;
 
   /** Disk space of one snapshot's writable layer. Zeros for a missing key. */
   abstract usage(key: string): Promise<{ bytes: number; inodes: number }>;
