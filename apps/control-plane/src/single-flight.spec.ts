@@ -23,6 +23,23 @@ describe('a single flight', () => {
     expect(passes).toBe(3);
   });
 
+  it('runs as many as told, and shares what begins after them', async () => {
+    let begun = 0;
+    let running = 0;
+    let most = 0;
+    const flight = new SingleFlight(async () => {
+      const pass = ++begun;
+      most = Math.max(most, ++running);
+      await sleep(10);
+      running--;
+      return pass;
+    }, 2);
+    expect(await Promise.all(Array.from({ length: 6 }, () => flight.run()))).toEqual([1, 2, 3, 3, 3, 3]);
+    expect(most).toBe(2);
+    await flight.settled();
+    expect(flight.isIdle).toBe(true);
+  });
+
   it('goes on after a pass that failed', async () => {
     let fail = true;
     const flight = new SingleFlight(async () => {

@@ -6,6 +6,8 @@ import { CONFIG, type Config } from '../config.js';
 import { SingleFlight } from '../single-flight.js';
 
 const runnableMax = 10_000;
+/** Questions about one image under way: more than one, so that who comes late need not wait for all of one before his own. */
+const questionsAtOnce = 3;
 const embeddedClientMs = 5 * 60_000;
 const embeddedClientsMax = 1000;
 
@@ -75,11 +77,11 @@ export class ResolveImage {
   }
 
   /**
-   * A burst of submissions of one image asks the registry twice, not hundreds of times. Each gets what was found after it asked, never the outcome
+   * A burst of submissions of one image asks the registry a few times, not hundreds. Each gets what was found after it asked, never the outcome
    * of an older look: a client that moves a tag and then submits gets what it moved the tag to.
    */
   private async shared(key: string, reference: ImageReference): Promise<string> {
-    const flight = this.flights.get(key) ?? new SingleFlight(() => this.resolve(reference));
+    const flight = this.flights.get(key) ?? new SingleFlight(() => this.resolve(reference), questionsAtOnce);
     this.flights.set(key, flight);
     try {
       return await flight.run();
