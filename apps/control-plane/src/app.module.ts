@@ -1,5 +1,16 @@
 import { Relay, WakeQueue } from '@berth/queue';
-import { ApiKeyStore, AuditStore, LogStore, MemberStore, NodeStore, QuestionStore, RunStore, type Store, TenantStore } from '@berth/store';
+import {
+  ApiKeyStore,
+  AuditStore,
+  LayerStore,
+  LogStore,
+  MemberStore,
+  NodeStore,
+  QuestionStore,
+  RunStore,
+  type Store,
+  TenantStore,
+} from '@berth/store';
 import { type DynamicModule, Module, type Type } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_PIPE } from '@nestjs/core';
 import { CreateKey } from './access/create-key.js';
@@ -53,6 +64,7 @@ import { WaitForRun } from './reporting/wait-for-run.js';
 import { AdmitWaiting } from './scheduler/admit-waiting.js';
 import { FairShares } from './scheduler/fair-shares.js';
 import { ForgetOld } from './scheduler/forget-old.js';
+import { LayerLocality } from './scheduler/layer-locality.js';
 import { LoseNodes } from './scheduler/lose-nodes.js';
 import { PlaceRuns } from './scheduler/place-runs.js';
 import { PlaceStalled } from './scheduler/place-stalled.js';
@@ -89,6 +101,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       value(NodeStore, store.nodes),
       value(RunStore, store.runs),
       value(LogStore, store.logs),
+      value(LayerStore, store.layers),
       value(QuestionStore, store.questions),
       value(WakeQueue, wakeQueue),
       value(Relay, relay),
@@ -122,6 +135,7 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
       Signals,
       // scheduler
       FairShares,
+      LayerLocality,
       ReadFairness,
       PlaceRuns,
       PlaceStalled,
@@ -159,11 +173,12 @@ export function appModule({ config, logger, store, wakeQueue, relay }: Foundatio
 
 const controlLinkContext = {
   provide: CONTROL_LINK_CONTEXT,
-  inject: [CONFIG, LOGGER, NodeStore, NodeLinks, NodeOrders, NodeQuestions, Heartbeats, ApplyReports, WakeUps, Metrics],
+  inject: [CONFIG, LOGGER, NodeStore, LayerStore, NodeLinks, NodeOrders, NodeQuestions, Heartbeats, ApplyReports, WakeUps, Metrics],
   useFactory: (
     config: Config,
     logger: Logger,
     nodes: NodeStore,
+    layers: LayerStore,
     links: NodeLinks,
     orders: NodeOrders,
     questions: NodeQuestions,
@@ -171,7 +186,7 @@ const controlLinkContext = {
     applyReports: ApplyReports,
     wakeUps: WakeUps,
     metrics: Metrics,
-  ): ControlLinkContext => ({ config, logger, nodes, links, orders, questions, heartbeats, applyReports, wakeUps, metrics }),
+  ): ControlLinkContext => ({ config, logger, nodes, layers, links, orders, questions, heartbeats, applyReports, wakeUps, metrics }),
 };
 
 const logLinkContext = {

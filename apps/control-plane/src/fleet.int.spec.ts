@@ -62,6 +62,20 @@ describe('the fleet', () => {
     await eventually(() => expect(large.runIds).toContain(waiting.id), patience);
   });
 
+  it('takes runs, where nodes are otherwise alike, to the one that has told of the layers', async () => {
+    const { layers } = await service.manifest(tenant);
+    const peers = [await service.agent(), await service.agent(), await service.agent()];
+    // Without a reason to choose another it would be the first by id.
+    const [, holder] = [...peers].sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+    if (holder === undefined) throw new Error('there are three');
+    holder.layers = layers.map(({ digest }) => digest);
+    await eventually(async () => expect([...(await service.store.layers.held()).keys()]).toEqual([holder.nodeId]), patience);
+    // A look at it stays good for two seconds.
+    await new Promise((resolve) => setTimeout(resolve, 2_100));
+    const id = await submit();
+    await eventually(() => expect(peers.filter(({ runIds }) => runIds.includes(id))).toEqual([holder]), patience);
+  });
+
   it('gives a node a token for the one image, and nothing of it to anybody else', async () => {
     const peer = await service.agent();
     const id = await submit({ env: { TOKEN: 'secret' } });

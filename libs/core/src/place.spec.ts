@@ -137,6 +137,31 @@ describe('placement', () => {
     expect(reasonFor([])).toBeUndefined();
   });
 
+  describe('by the bytes that nodes hold of an image', () => {
+    const run = { runId: 'run_1', cpuMillis: 100, memoryBytes: 100, needs: [] };
+    const chosen = (nodes: FleetNode[], missing: Record<string, number>, policy: PlacementPolicy = 'spread') =>
+      place({ nodes }, [run], policy, (nodeId) => missing[nodeId] ?? 0).placements[0]?.nodeId;
+
+    it('takes, of nodes that fit alike, the one that lacks least', () => {
+      const nodes = ['node_a', 'node_b', 'node_c'].map((id) => ready(id, 9000, 9000));
+      for (const policy of ['spread', 'pack'] as const)
+        expect(chosen(nodes, { node_a: 5_000_000, node_b: 1_000_000, node_c: 2_000_000 }, policy)).toBe('node_b');
+    });
+
+    it('lets a great pull outweigh a somewhat worse fit, but a small one only what is equal', () => {
+      const nodes = [
+        ready('node_a', 9000, 9000),
+        { ...ready('node_b', 9000, 9000), reserved: { cpuMillis: 1000, memoryBytes: 1000, runs: 1 } },
+      ];
+      expect(chosen(nodes, { node_a: 2 ** 30 })).toBe('node_b');
+      expect(chosen(nodes, { node_a: 2 ** 20 })).toBe('node_a');
+    });
+
+    it('never takes a node without room for it', () => {
+      expect(chosen([ready('node_a', 9000, 9000), ready('node_b', 10, 9000)], { node_a: 2 ** 40 })).toBe('node_a');
+    });
+  });
+
   it('scores a full node highest and an empty one lowest', () => {
     const capacity = { cpuMillis: 100, memoryBytes: 100 };
     expect(fitScore(capacity, { cpuMillis: 0, memoryBytes: 0 })).toBe(18);

@@ -64,9 +64,15 @@ interface Room {
 
 /**
  * Chooses a node for each run, in the order given, the best by `policy`: each placement takes its room before the next run is looked at.
+ * `missingBytes`: what a node would have to fetch for a run's image; of nodes that fit alike the one that has most of it.
  * Only ready nodes count. A starved run that fits nowhere now keeps a node from those after it, so that small runs cannot hold it off for ever.
  */
-export function place(fleet: Fleet, runs: readonly PlacementRequest[], policy: PlacementPolicy): PlacementDecision {
+export function place(
+  fleet: Fleet,
+  runs: readonly PlacementRequest[],
+  policy: PlacementPolicy,
+  missingBytes: (nodeId: string, runId: string) => number = () => 0,
+): PlacementDecision {
   const rooms: Room[] = fleet.nodes
     .filter((node) => node.state === 'ready')
     .map((node) => ({
@@ -81,7 +87,7 @@ export function place(fleet: Fleet, runs: readonly PlacementRequest[], policy: P
   const placements: Placement[] = [];
   const unplaced: Unplaced[] = [];
   for (const run of runs) {
-    const room = bestRoom(rooms, run, policy);
+    const room = bestRoom(rooms, run, policy, missingBytes);
     if (room === null) {
       unplaced.push({ runId: run.runId, reason: refusal(rooms, run) });
       if (run.starved === true) keepFree(rooms, run);
@@ -107,14 +113,29 @@ export function fitScore(
   return Math.min(18, Math.max(0, 20 - total));
 }
 
-function bestRoom(rooms: readonly Room[], run: PlacementRequest, policy: PlacementPolicy): Room | null {
+/** A third of what fit can say: bytes to fetch send a run to another node unless that is much the worse fit. */
+const pullPenaltyMax = 6;
+/** Fetched in some ten seconds by a common machine; more says no more. */
+const pullBytesMax = 1024 ** 3;
+
+/** What a node loses for the bytes of an image that it lacks, 0 to 6. */
+export function pullPenalty(missingBytes: number): number {
+  return pullPenaltyMax * Math.min(1, missingBytes / pullBytesMax);
+}
+
+function bestRoom(
+  rooms: readonly Room[],
+  run: PlacementRequest,
+  policy: PlacementPolicy,
+  missingBytes: (nodeId: string, runId: string) => number,
+): Room | null {
   let best: Room | null = null;
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const room of rooms) {
     if (room.kept || !offers(room, run)) continue;
     if (room.cpuMillis < run.cpuMillis || room.memoryBytes < run.memoryBytes || shortOfDisk(room.diskBytes, run)) continue;
     const fit = fitScore(room.node, { cpuMillis: room.cpuMillis - run.cpuMillis, memoryBytes: room.memoryBytes - run.memoryBytes });
-    const score = policy === 'pack' ? fit : -fit;
+    const score = (policy === 'pack' ? fit : -fit) - pullPenalty(missingBytes(room.node.id, run.runId));
     if (score > bestScore) {
       best = room;
       bestScore = score;

@@ -3,6 +3,7 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import { PrismaApiKeyStore } from './api-key-store.js';
 import { PrismaAuditStore } from './audit-store.js';
 import { PrismaClient } from './generated/client.js';
+import { PostgresLayerStore } from './layer-store.js';
 import { PostgresLogStore } from './log-store.js';
 import { PostgresMemberStore } from './member-store.js';
 import { migrateDatabase } from './migrate.js';
@@ -37,6 +38,7 @@ export function openStore(options: StoreOptions): Store {
     runs: new PrismaRunStore(prisma, pool),
     logs: new PostgresLogStore(pool),
     questions: new PostgresQuestionStore(pool),
+    layers: new PostgresLayerStore(pool),
     migrate: () => migrateDatabase(options.url, options.migrationsDirectory ?? ownMigrations),
     ping: async () => {
       await pool.query('SELECT 1');

@@ -9,8 +9,10 @@ import type {
   RunState,
   TenantStanding,
 } from '@berth/core';
+import type { LayerStore } from './layer-ports.js';
 import type { Actor, ApiKeyStore, AuditStore, MemberStore, TenantStore } from './tenant-ports.js';
 
+export * from './layer-ports.js';
 export * from './tenant-ports.js';
 
 /*
@@ -390,6 +392,7 @@ export interface Store {
   runs: RunStore;
   logs: LogStore;
   questions: QuestionStore;
+  layers: LayerStore;
   /** Applies missing migrations under an advisory lock; throws with a clear word when the database is newer than this program. */
   migrate(): Promise<{ applied: string[] }>;
   ping(): Promise<void>;

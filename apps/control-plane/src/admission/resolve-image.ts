@@ -1,8 +1,9 @@
 import { AppError, embeddedRegistry, type ImageReference, mintPullToken, parseImageReference } from '@berth/core';
 import { ImageError, type PlatformImage, RegistryClient, type RegistryEndpoint } from '@berth/image';
-import type { TenantRow } from '@berth/store';
+import { LayerStore, type TenantRow } from '@berth/store';
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config.js';
+import { LOGGER, type Logger } from '../logger.js';
 import { SingleFlight } from '../single-flight.js';
 
 const runnableMax = 10_000;
@@ -29,7 +30,11 @@ export class ResolveImage {
   /** Clients of the embedded registry by repository, the oldest first. */
   private readonly embedded = new Map<string, { readonly client: RegistryClient; readonly untilMs: number }>();
 
-  constructor(@Inject(CONFIG) private readonly config: Config) {
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    @Inject(LayerStore) private readonly layers: LayerStore,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {
     this.anonymous = this.client();
   }
 
@@ -97,7 +102,14 @@ export class ResolveImage {
     const { digest } = await client.fetchManifest(reference, { signal });
     const content = `${reference.registry}/${reference.repository}@${digest}`;
     if (this.runnable.has(content)) return digest;
-    await client.resolve({ ...reference, digest }, { platform: this.config.platform, signal });
+    const { layers } = await client.resolve({ ...reference, digest }, { platform: this.config.platform, signal });
+    // Before the run is placed, and no reason to refuse it.
+    await this.layers
+      .describe(
+        digest,
+        layers.map((layer) => ({ digest: layer.digest, size: layer.size })),
+      )
+      .catch((error: unknown) => this.logger.warn({ err: error, digest }, 'layers of an image not stored'));
     if (this.runnable.size >= runnableMax) dropOldest(this.runnable);
     this.runnable.add(content);
     return digest;

@@ -1,5 +1,5 @@
 import { embeddedRegistry } from '@berth/core';
-import type { LeaseRow, NodeRow, NodeStore } from '@berth/store';
+import type { LayerStore, LeaseRow, NodeRow, NodeStore } from '@berth/store';
 import { type AgentMessage, agentMessage, agentProtocol, type ControlMessage, type Lease, type NodeDisk, type Report } from '@berth/wire';
 import type { WebSocket } from 'ws';
 import type { Config } from '../config.js';
@@ -20,6 +20,7 @@ type Hello = Extract<AgentMessage, { type: 'hello' }>;
 export interface ControlLinkContext {
   readonly config: Config;
   readonly nodes: NodeStore;
+  readonly layers: LayerStore;
   readonly links: NodeLinks;
   readonly orders: NodeOrders;
   readonly questions: NodeQuestions;
@@ -109,6 +110,7 @@ export class ControlLink implements NodeLink {
     if (!this.helloed) return this.close(closeCodes.policyViolation, 'hello comes first');
     if (message.type === 'heartbeat') {
       if (message.disk !== undefined) this.keepDisk(message.disk);
+      if (message.layers !== undefined) this.keepLayers(message.layers);
       return this.heartbeat(message.sequence, message.holds);
     }
     if (message.type === 'answer') return this.context.questions.answered(this.nodeId, message.id, message.answer);
@@ -158,6 +160,13 @@ export class ControlLink implements NodeLink {
     this.context.nodes
       .tellDisk(this.nodeId, disk)
       .catch((error: unknown) => this.context.logger.warn({ nodeId: this.nodeId, err: error }, 'disk not stored'));
+  }
+
+  /** A hint for placements. */
+  private keepLayers(layers: readonly string[]): void {
+    this.context.layers
+      .tell(this.nodeId, layers)
+      .catch((error: unknown) => this.context.logger.warn({ nodeId: this.nodeId, err: error }, 'layers not stored'));
   }
 
   private want(runIds: readonly string[], holds: readonly Lease[] | null): void {

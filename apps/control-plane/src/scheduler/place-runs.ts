@@ -6,6 +6,7 @@ import { DispatchRuns } from '../fleet/dispatch-runs.js';
 import { Metrics } from '../metrics/metrics.js';
 import { SingleFlight } from '../single-flight.js';
 import { FairShares } from './fair-shares.js';
+import { LayerLocality } from './layer-locality.js';
 
 const batchSize = 400;
 /** So often in a row another replica may have taken all that this one decided; the sweeper looks again later. */
@@ -26,6 +27,7 @@ export class PlaceRuns {
     private readonly dispatch: DispatchRuns,
     private readonly metrics: Metrics,
     private readonly shares: FairShares,
+    private readonly locality: LayerLocality,
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
@@ -46,7 +48,9 @@ export class PlaceRuns {
     const decayed = this.shares.observe(view, performance.now());
     if (view.runs.length === 0) return new Set();
     const runs = nextRuns(view, decayed, batchSize, now);
-    const decision = place(view.fleet, runs, this.config.placement);
+    const images = new Map(view.runs.map(({ runId, digest }) => [runId, digest]));
+    const missing = await this.locality.look(images.values());
+    const decision = place(view.fleet, runs, this.config.placement, (nodeId, runId) => missing(nodeId, images.get(runId) ?? ''));
     const placed = await this.runs.commitPlacements([...decision.placements], [...decision.unplaced], now);
     this.metrics.placements.inc({ outcome: 'placed' }, placed.length);
     this.metrics.placements.inc({ outcome: 'noRoom' }, decision.unplaced.length);

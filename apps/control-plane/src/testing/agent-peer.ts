@@ -59,6 +59,7 @@ export class AgentPeer {
   heartbeatAcks = 0;
   /** Told with each heartbeat. */
   disk: NodeDisk | undefined;
+  layers: readonly string[] | undefined;
   behaviour: Behaviour = runToEnd;
   /** What it can be asked, named in its features; null: no answer comes. */
   answer: ((ask: Ask) => NodeAnswer | null) | null = null;
@@ -131,7 +132,8 @@ export class AgentPeer {
 
   beat(): void {
     const disk = this.disk === undefined ? {} : { disk: this.disk };
-    this.send({ type: 'heartbeat', sequence: ++this.sequence, holds: [...this.holds.values()], ...disk });
+    const layers = this.layers === undefined ? {} : { layers: [...this.layers] };
+    this.send({ type: 'heartbeat', sequence: ++this.sequence, holds: [...this.holds.values()], ...disk, ...layers });
   }
 
   report(lease: Lease, fact: Fact, id = `r${++this.reportSequence}`): string {

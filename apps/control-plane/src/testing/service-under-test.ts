@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { digestOf, newSecret, secretRandomBytes } from '@berth/core';
-import { MEDIA_TYPES, RegistryClient } from '@berth/image';
+import { type ImageManifest, MEDIA_TYPES, RegistryClient } from '@berth/image';
 import { openStore, type Store } from '@berth/store';
 import { freshDatabase, type RedisServer, startRedis } from '@berth/testing';
 import type { Quota } from '@berth/wire';
@@ -141,6 +141,15 @@ export class ServiceUnderTest {
       layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar', ...layer }],
     };
     return client.pushManifest({ ...reference, tag }, manifest.mediaType, Buffer.from(JSON.stringify(manifest)));
+  }
+
+  /** The manifest of a tenant's image. */
+  async manifest({ key, name, digest }: TestTenant): Promise<ImageManifest> {
+    const client = new RegistryClient({
+      resolveRegistry: () => ({ url: this.registryUrl, allowInternal: true }),
+      authorization: `Bearer ${key}`,
+    });
+    return (await client.fetchManifest({ registry: 'registry.berth', repository: `${name}/app`, digest })).content as ImageManifest;
   }
 
   /** A node that is connected to the first replica, or to `url`. */
