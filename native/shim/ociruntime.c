@@ -57,6 +57,20 @@ static void give_stdio(const char *bundle, int out_fd, int err_fd)
 		return;
 }
 
+/*
+ * gVisor gives its standard streams to the user that it runs as, and other runtimes to the container's: what they get must not be the machine's
+ * /dev/null. A pipe that nobody writes to has as little to read.
+ */
+static void take_null_away(const char *runtime)
+{
+	const char *slash = strrchr(runtime, '/');
+	int fds[2];
+	if (strcmp(slash ? slash + 1 : runtime, "berth-runtime") == 0)
+		return;
+	if (pipe2(fds, O_CLOEXEC) < 0 || dup2(fds[0], 0) < 0)
+		_exit(CANNOT_EXEC);
+}
+
 /* In the child: what a program expects to start with, whatever the shim and its caller did to it. */
 static void reset_process(void)
 {
@@ -93,6 +107,7 @@ static _Noreturn void child(const struct options *opt, enum oci_verb verb, int o
 		argv[n++] = "--pid-file";
 		argv[n++] = pid_path;
 		give_stdio(opt->bundle, out_fd, err_fd);
+		take_null_away(opt->runtime);
 	} else if (verb == OCI_DELETE) {
 		argv[n++] = "--force";
 	}

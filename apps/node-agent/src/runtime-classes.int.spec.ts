@@ -11,9 +11,12 @@ const MiB = 1024 * 1024;
 
 describe.skipIf(missing !== null)(`the runtime classes of an agent${missing === null ? '' : ` (${missing})`}`, () => {
   let node: TestNode;
+  const nullOwner = async () => (await stat('/dev/null')).uid;
+  let ownerBefore: number;
   const offered = () => node.server.hellos.at(-1)?.features ?? [];
 
   beforeAll(async () => {
+    ownerBefore = await nullOwner();
     node = await TestNode.start();
     // mkdtemp closes it to others, through which these runtimes pass as the container's root.
     await chmod(node.directory, 0o711);
@@ -96,6 +99,10 @@ describe.skipIf(missing !== null)(`the runtime classes of an agent${missing === 
       const left = [...(await node.hostState())].filter((name) => name.includes('run_'));
       expect(left).toEqual([]);
     });
+  });
+
+  it('leave the machine’s /dev/null to its owner', async () => {
+    expect(await nullOwner()).toBe(ownerBefore);
   });
 
   it('show other users of the machine nothing', async () => {

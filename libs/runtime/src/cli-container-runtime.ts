@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, open, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ContainerRuntime, type ContainerState, type ContainerStatus, RuntimeError } from './container-runtime.js';
@@ -22,19 +22,22 @@ export class CliContainerRuntime extends ContainerRuntime {
     super();
   }
 
-  /** The container's standard streams are /dev/null; a shim gives it others. */
+  /** The container has nothing to read, and its output is dropped; a shim gives it other streams. */
   override async create(id: string, bundle: string): Promise<void> {
     // The container inherits what the runtime has, so nothing of it may lead here: the runtime complains to a file.
     const folder = await mkdtemp(join(tmpdir(), 'berth-runtime-log-'));
     const log = join(folder, 'log');
+    // No /dev/null: gVisor gives its streams to the user that it runs as, and this one is the machine's.
+    const output = await open(join(folder, 'output'), 'w');
     try {
       const child = spawn(this.program, [...this.leading, '--log', log, '--log-format', 'json', 'create', '--bundle', bundle, id], {
         cwd: '/',
         env: { PATH: process.env.PATH },
-        stdio: 'ignore',
+        stdio: ['pipe', output.fd, output.fd],
         timeout: commandTimeoutMs,
         killSignal: 'SIGKILL',
       });
+      child.stdin?.on('error', () => {}).end();
       const [code, signal] = (await once(child, 'exit').catch((cause: Error) => {
         throw new RuntimeError(cause.message, { cause });
       })) as [number | null, NodeJS.Signals | null];
@@ -42,6 +45,7 @@ export class CliContainerRuntime extends ContainerRuntime {
       const complaint = lastMessage(await readFile(log, 'utf8').catch(() => ''));
       throw new RuntimeError(complaint || `the runtime's create ended with ${code ?? signal}`);
     } finally {
+      await output.close();
       await rm(folder, { recursive: true, force: true });
     }
   }
