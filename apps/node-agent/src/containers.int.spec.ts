@@ -299,6 +299,7 @@ describe.skipIf(missing !== null)(`containers of an agent${missing === null ? ''
     expect(text).toMatch(/berth_agent_attempts_ended_total\{kind="exited"\} [1-9]/);
     expect(text).toMatch(/berth_agent_start_seconds_count\{phase="startContainer"\} [1-9]/);
     expect(text).toMatch(/berth_agent_layers_total\{source="cache"\} [1-9]/);
+    expect(text).toMatch(/berth_agent_pull_saved_bytes_total [1-9]\d{3}/);
     expect(await (await node.agent?.fetch('/healthz'))?.json()).toMatchObject({ healthy: true });
     const images = (await (await node.agent?.fetch('/images'))?.json()) as { sumOfImagesBytes: number; totalBytes: number };
     expect(images.sumOfImagesBytes).toBeGreaterThan(images.totalBytes);

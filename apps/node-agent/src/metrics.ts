@@ -25,6 +25,7 @@ export class AgentMetrics {
   readonly pullSeconds: Histogram<'result'>;
   readonly pulledBytes: Counter;
   readonly layers: Counter<'source'>;
+  readonly savedBytes: Counter;
   readonly stepSeconds: Histogram<'phase'>;
   readonly logBytes: Counter;
   readonly exits: Counter<'kind'>;
@@ -51,6 +52,11 @@ export class AgentMetrics {
       name: 'berth_agent_layers_total',
       help: 'Layers that pulls needed, by whether they were here already (cache) or were fetched (registry)',
       labelNames: ['source'],
+      registers,
+    });
+    this.savedBytes = new Counter({
+      name: 'berth_agent_pull_saved_bytes_total',
+      help: 'Disk space of the layers that pulls needed and that were here already',
       registers,
     });
     this.stepSeconds = new Histogram({

@@ -76,6 +76,7 @@ export async function openNode(
   const images = new RegistryImageSource(store, (count) => {
     metrics.pulledBytes.inc(count.downloadedBytes);
     metrics.layers.inc({ source: 'cache' }, count.layersHere);
+    metrics.savedBytes.inc(count.savedBytes);
     metrics.layers.inc({ source: 'registry' }, count.layersFetched);
     sources.pulled();
   });

@@ -10,6 +10,8 @@ export interface NamedRegistry {
 /** What a pull has moved, for the metrics. */
 export interface PullCount {
   readonly downloadedBytes: number;
+  /** Disk space of the layers that were here. */
+  readonly savedBytes: number;
   readonly layersHere: number;
   readonly layersFetched: number;
 }
@@ -52,8 +54,9 @@ export class RegistryImageSource extends ImageSource {
         downloadedBytes = progress.downloadedBytes;
       },
     });
-    const layersHere = image.layers.filter(({ diffId }) => before.has(diffId)).length;
-    this.onPull({ downloadedBytes, layersHere, layersFetched: image.layers.length - layersHere });
+    const here = image.layers.filter(({ diffId }) => before.has(diffId));
+    const savedBytes = here.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.onPull({ downloadedBytes, savedBytes, layersHere: here.length, layersFetched: image.layers.length - here.length });
     return image;
   }
 
