@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { eventually, freePort } from '@berth/testing';
 import type { Run } from '@berth/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -94,6 +95,19 @@ describe('berth', { timeout: 180_000 }, () => {
       ['/opt', '/opt/link', '/opt/made', '/opt/made/file'].filter((path) => !before.includes(path)),
     );
     expect(before.filter((path) => !after.includes(path))).toEqual(['/bin/sleep']);
+    // Others' tools take it for an image, too.
+    const there = image.replace('registry.berth', new URL(test.service.registryUrl).host);
+    const args = [
+      'inspect',
+      '--tls-verify=false',
+      '--creds',
+      `key:${tenant.key}`,
+      '--format',
+      '{{.Digest}} {{len .Layers}}',
+      `docker://${there}`,
+    ];
+    const { stdout: seen } = await promisify(execFile)('skopeo', args);
+    expect(seen.trim()).toBe(`${made.text.trim().replace(/.*@/, '')} 2`);
   });
 
   it('gives the container what the flags say', async () => {
