@@ -108,6 +108,7 @@ describe('berth', { timeout: 180_000 }, () => {
     ];
     const { stdout: seen } = await promisify(execFile)('skopeo', args);
     expect(seen.trim()).toBe(`${made.text.trim().replace(/.*@/, '')} 2`);
+    expect((await berth('image', 'rm', image)).code).toBe(0);
   });
 
   it('gives the container what the flags say', async () => {
@@ -182,6 +183,15 @@ describe('berth', { timeout: 180_000 }, () => {
     },
   );
 
+  it('quotes a run without submitting it', async () => {
+    const before = (await berth('ps', '-a', '-q')).text;
+    const quoted = await berth('run', '--dry-run', ...small, tenant.image);
+    expect(quoted).toMatchObject({ code: 0, stderr: '' });
+    expect(quoted.text).toMatch(/^would be admitted at once: a node has room.*\n +estimated start: now\nimage +sha256:/);
+    expect(await berth('run', '--dry-run', '-m', '9999g', tenant.image)).toMatchObject({ code: 125 });
+    expect((await berth('ps', '-a', '-q')).text).toBe(before);
+  });
+
   it('leaves a run to itself, lists it, follows it, stops it, forgets it', async () => {
     const id = await detached('i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.2; done', '--name', 'ticker', '-l', 'a=b');
     expect(id).toMatch(/^run_/);
@@ -205,7 +215,10 @@ describe('berth', { timeout: 180_000 }, () => {
     expect((await berth('ps', '-a')).text).toContain(`${id}  `);
     expect((await berth('ps', '--state', 'canceled', '-q')).text).toContain(id);
     expect(JSON.parse((await berth('inspect', 'ticker')).text)).toMatchObject({ id, state: 'canceled', spec: { labels: { a: 'b' } } });
+    const used = (await berth('usage', '--label', 'a')).text;
+    expect(used).toMatch(/^DAY +A +RUNS +RAN .*\n\S+ +b +1 /);
     expect((await berth('rm', 'ticker')).code).toBe(0);
+    expect((await berth('usage', '--label', 'a')).text).toBe(used);
     expect(await berth('inspect', id)).toMatchObject({ code: 125, text: '' });
     expect(await berth('inspect', 'ticker')).toMatchObject({ code: 2 });
   });
@@ -253,6 +266,9 @@ describe('berth', { timeout: 180_000 }, () => {
     const created = await admin('tenants', 'create', 'made', '--runs', '2', '--memory', '1g', '--require-digest', 'yes');
     expect(created).toMatchObject({ code: 0, text: expect.stringMatching(/^ten_/) });
     expect((await admin('tenants', 'update', 'made', '--cpus', '1.5')).text).toMatch(/cpuMillis +0 cpus +1.5 cpus/);
+    expect((await admin('tenants', 'update', 'made', '--retain-runs', '7d')).text).toContain('ended runs are kept for 7d');
+    expect((await admin('tenants', 'update', 'made', '--retain-runs', 'default')).text).not.toContain('are kept');
+    expect((await admin('tenants', 'usage', '--csv')).text).toMatch(/^day,tenant,runs,/);
     expect((await admin('tenants', 'ls')).text).toMatch(/ten_\S+ +made +0\/2 +0\/1.5 +0 B\/1 GiB/);
     const secret = (await admin('keys', 'create', '--tenant', 'made', '--name', 'ci', '--expires', '1h')).text.trim();
     expect(await start(['ps'], { BERTH_API_KEY: secret }).done).toMatchObject({ code: 0 });

@@ -61,6 +61,7 @@ describe('a command line', () => {
     [['wait'], 'RUN is missing'],
     [['keys', 'revoke'], 'KEY is missing'],
     [['tenants', 'create', 'acme', '--cpus', 'x'], '--cpus x'],
+    [['tenants', 'update', 'acme', '--retain-runs', 'soon'], '--retain-runs soon'],
   ])('%j is answered with 2 and %j', async (args, message) => {
     // Tenants' operands are resolved by the service, so flags must be judged before it is asked.
     const { code, stderr, stdout } = await cli(...args);

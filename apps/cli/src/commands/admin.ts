@@ -22,6 +22,11 @@ const quotaFlags = {
   weight: { type: 'string', value: 'NUMBER', description: "Its part of the fleet beside others'; 100 by default" },
   queued: { type: 'string', value: 'NUMBER', description: 'Quota: runs that wait for quota' },
   'per-minute': { type: 'string', value: 'NUMBER', description: 'Quota: submissions a minute' },
+  'retain-runs': {
+    type: 'string',
+    value: 'DURATION|default',
+    description: 'Keep ended runs for so long, or as long as the service does: 7d',
+  },
   'require-digest': { type: 'string', value: 'yes|no', description: 'Refuse tags: runs must name images by digest' },
   features: { type: 'string', value: 'LIST', description: `What runs may ask for: any of ${features.join(', ')}, or none` },
 } as const;
@@ -165,6 +170,7 @@ function policyOf(values: Values<typeof quotaFlags>): {
   weight?: number;
   requireDigest?: boolean;
   features?: Feature[];
+  retainRunsMs?: number | null;
 } {
   const asked: Partial<Quota> = {
     ...(values.runs === undefined ? {} : { concurrentRuns: parseWhole(values.runs, '--runs') }),
@@ -187,8 +193,13 @@ function policyOf(values: Values<typeof quotaFlags>): {
     ...(Object.keys(asked).length === 0 ? {} : { quota: asked }),
     ...(values.weight === undefined ? {} : { weight: parseWhole(values.weight, '--weight') }),
     ...(requireDigest === undefined ? {} : { requireDigest: requireDigest === 'yes' }),
+    ...(values['retain-runs'] === undefined ? {} : { retainRunsMs: parseRetention(values['retain-runs']) }),
     ...(values.features === undefined ? {} : { features: parseFeatures(values.features) }),
   };
+}
+
+function parseRetention(text: string): number | null {
+  return text === 'default' ? null : parseDuration(text, '--retain-runs');
 }
 
 function parseFeatures(text: string): Feature[] {
@@ -209,11 +220,15 @@ async function findNode(client: ApiClient, operand: string): Promise<{ id: strin
   return first;
 }
 
-function quotaTable({ name, quota: limit, used, requireDigest }: Tenant): string {
+function quotaTable({ name, quota: limit, used, requireDigest, retainRunsMs }: Tenant): string {
   const rows = (Object.keys(limit) as (keyof Quota)[]).map((dimension) => [
     dimension,
     formatQuota(dimension, used[dimension]),
     formatQuota(dimension, limit[dimension]),
   ]);
-  return `${name}${requireDigest ? ' (images by digest only)' : ''}\n${formatTable(['DIMENSION', 'USED', 'LIMIT'], rows)}`;
+  const policies = [
+    ...(requireDigest ? ['images by digest only'] : []),
+    ...(retainRunsMs === null ? [] : [`ended runs are kept for ${formatDuration(retainRunsMs)}`]),
+  ];
+  return `${name}${policies.length === 0 ? '' : ` (${policies.join(', ')})`}\n${formatTable(['DIMENSION', 'USED', 'LIMIT'], rows)}`;
 }
