@@ -25,12 +25,12 @@ interface UnscopedRoute {
 interface RouteDescription {
   readonly summary: string;
   readonly status: number;
-  /** The body of the good answer; absent for 204. */
+  /** The body of the good answer, as JSON; absent for 204. */
   readonly answer?: z.ZodType;
   /** Other good answers by status, and when they come. */
   readonly others?: Readonly<Record<number, { readonly when: string; readonly answer: z.ZodType }>>;
-  /** Media types of the good answer; `application/json` unless told. */
-  readonly contentTypes?: readonly string[];
+  /** The good answer's body by media type, where it is not JSON alone; in place of `answer`. */
+  readonly answers?: Readonly<Record<string, z.ZodType>>;
   /** Codes of the refusals that this route adds to those every route has. */
   readonly problems?: readonly ProblemCode[];
   /** Request headers that matter here, by name. */

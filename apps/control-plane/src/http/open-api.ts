@@ -91,9 +91,10 @@ export function openApiDocument(controllers: readonly Type[]): Json {
 }
 
 function operation({ method, operationId, description, body, query, ids }: DescribedRoute): Json {
-  const { summary, key, scope, status, answer, others = {}, contentTypes = ['application/json'], headers = {} } = description;
-  const content =
-    answer === undefined ? {} : { content: Object.fromEntries(contentTypes.map((type) => [type, { schema: schemaOf(answer) }])) };
+  const { summary, key, scope, status, answer, others = {}, headers = {} } = description;
+  const { answers = answer === undefined ? {} : { 'application/json': answer } } = description;
+  const bodies = Object.entries(answers).map(([type, schema]) => [type, { schema: schemaOf(schema) }]);
+  const content = bodies.length === 0 ? {} : { content: Object.fromEntries(bodies) };
   return {
     operationId,
     summary,

@@ -59,8 +59,7 @@ export class RunStreamsController {
     key: 'tenant',
     scope: 'runs:read',
     status: 200,
-    answer: z.union([z.string(), logRecord]),
-    contentTypes: ['text/plain', 'application/x-ndjson'],
+    answers: { 'text/plain': z.string(), 'application/x-ndjson': logRecord },
     problems: ['notFound'],
   })
   async logs(
@@ -85,8 +84,7 @@ export class RunStreamsController {
     key: 'tenant',
     scope: 'runs:read',
     status: 200,
-    answer: runEvent,
-    contentTypes: ['text/event-stream'],
+    answers: { 'text/event-stream': runEvent },
     headers: lastEventIdHeader,
     problems: ['notFound'],
   })
@@ -110,8 +108,7 @@ export class RunStreamsController {
     key: 'tenant',
     scope: 'runs:read',
     status: 200,
-    answer: runEvent,
-    contentTypes: ['text/event-stream'],
+    answers: { 'text/event-stream': runEvent },
     headers: lastEventIdHeader,
   })
   async tenantEvents(

@@ -13,7 +13,7 @@ type UsageQuery = z.infer<typeof usageQuery>;
 const dayMs = 86_400_000;
 const daysMax = 366;
 const linesMax = 10_000;
-const description = { status: 200, answer: z.union([usageList, z.string()]), contentTypes: ['application/json', 'text/csv'] } as const;
+const description = { status: 200, answers: { 'application/json': usageList, 'text/csv': z.string() } } as const;
 
 @Controller('v1')
 export class UsageController {
