@@ -9,11 +9,13 @@ export type WakeJob = Job<WakeUp, void, string>;
 export interface BullBackend {
   /** Makes the store usable, and does it again after it was emptied. */
   prepare(): Promise<void>;
-  openQueue(): Queue<WakeUp, void, string>;
+  /** Rejects while the store is away, if that would spoil the queue for good. */
+  openQueue(): Queue<WakeUp, void, string> | Promise<Queue<WakeUp, void, string>>;
+  /** As `openQueue`. */
   openWorker(
     process: (job: WakeJob) => Promise<void>,
     options: Pick<WorkerOptions, 'concurrency' | 'runRetryDelay'>,
-  ): Worker<WakeUp, void, string>;
+  ): Worker<WakeUp, void, string> | Promise<Worker<WakeUp, void, string>>;
   /** Whether an error says that what `prepare` made is gone. */
   isUnprepared(error: unknown): boolean;
 }
@@ -88,23 +90,29 @@ export class BullWakeQueue extends WakeQueue {
     concurrency: number,
     signal: AbortSignal,
   ): Promise<Worker<WakeUp, void, string> | null> {
-    for (;;) {
-      try {
-        await this.prepare();
-        break;
-      } catch (error) {
-        this.onError(error as Error);
-        await sleep(retryDelayMs, undefined, { signal }).catch(() => {});
-        if (signal.aborted) return null;
-      }
-    }
-    const worker = this.backend.openWorker((job) => handle(job.data), { concurrency, runRetryDelay: retryDelayMs });
+    const worker = await this.untilOpen(async () => {
+      await this.prepare();
+      return this.backend.openWorker((job) => handle(job.data), { concurrency, runRetryDelay: retryDelayMs });
+    }, signal);
+    if (worker === null) return null;
     worker.on('error', (error) => {
       this.onError(error);
       if (this.backend.isUnprepared(error)) this.prepare().catch((failure: Error) => this.onError(failure));
     });
     worker.on('failed', (_job, error) => this.onError(error));
     return worker;
+  }
+
+  private async untilOpen<T>(open: () => Promise<T>, signal: AbortSignal): Promise<T | null> {
+    for (;;) {
+      try {
+        return await open();
+      } catch (error) {
+        this.onError(error as Error);
+        await sleep(retryDelayMs, undefined, { signal }).catch(() => {});
+        if (signal.aborted) return null;
+      }
+    }
   }
 
   override async close(): Promise<void> {
@@ -131,7 +139,7 @@ export class BullWakeQueue extends WakeQueue {
   private openQueue(): Promise<Queue<WakeUp, void, string>> {
     this.queue ??= (async () => {
       await this.prepare();
-      const queue = this.backend.openQueue();
+      const queue = await this.backend.openQueue();
       queue.on('error', this.onError);
       return queue;
     })().catch((error: unknown) => {

@@ -35,20 +35,17 @@ export class PostgresBackend implements BullBackend {
     }
   }
 
-  openQueue(): Queue<WakeUp, void, string> {
-    return new bull.Queue<WakeUp, void, string>(this.queueName, { connection: this.connection(2) }) as unknown as Queue<
-      WakeUp,
-      void,
-      string
-    >;
+  openQueue(): Promise<Queue<WakeUp, void, string>> {
+    const queue = new bull.Queue<WakeUp, void, string>(this.queueName, { connection: this.connection(2) });
+    return ready(queue as unknown as Queue<WakeUp, void, string>);
   }
 
   openWorker(
     process: (job: WakeJob) => Promise<void>,
     options: Pick<WorkerOptions, 'concurrency' | 'runRetryDelay'>,
-  ): Worker<WakeUp, void, string> {
+  ): Promise<Worker<WakeUp, void, string>> {
     const worker = new bull.Worker<WakeUp, void, string>(this.queueName, process, { connection: this.connection(3), ...options });
-    return worker as unknown as Worker<WakeUp, void, string>;
+    return ready(worker as unknown as Worker<WakeUp, void, string>);
   }
 
   isUnprepared(error: unknown): boolean {
@@ -58,6 +55,24 @@ export class PostgresBackend implements BullBackend {
 
   private connection(max: number) {
     return { connectionString: this.url, schema: this.schema, max, connectionTimeoutMillis: 2000, keepAlive: true, Client: CalmClient };
+  }
+}
+
+interface Owner {
+  on(event: 'error', listener: () => void): unknown;
+  waitUntilReady(): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+/** BullMQ remembers for good that its first connection failed: what does not get ready is given up, for the caller to open another. */
+async function ready<T extends Owner>(owner: T): Promise<T> {
+  owner.on('error', () => {});
+  try {
+    await owner.waitUntilReady();
+    return owner;
+  } catch (error) {
+    owner.close().catch(() => {});
+    throw error;
   }
 }
 

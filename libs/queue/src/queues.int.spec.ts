@@ -1,6 +1,9 @@
-import { freshDatabase, queuesSuite, startRedis, startTcpProxy } from '@berth/testing';
+import { eventually, freshDatabase, queuesSuite, startRedis, startTcpProxy } from '@berth/testing';
 import pg from 'pg';
+import { expect, it } from 'vitest';
+import { BullWakeQueue } from './bull-wake-queue.js';
 import { openQueues } from './open-queue.js';
+import { PostgresBackend } from './postgres-backend.js';
 
 queuesSuite('Redis', async () => {
   const redis = await startRedis();
@@ -42,4 +45,31 @@ queuesSuite('Postgres', async () => {
       await database.drop();
     },
   };
+});
+
+it.each(['queue', 'consumer'] as const)('a %s on Postgres that was opened during an outage serves after it', async (kind) => {
+  const database = await freshDatabase();
+  const url = new URL(database.url);
+  const proxy = await startTcpProxy({ host: url.hostname, port: Number(url.port) });
+  url.port = String(proxy.port);
+  const backend = new PostgresBackend(url.href, 'wake', 'bullmq');
+  await backend.prepare();
+  // The outage begins between the last statement of this and the first connection of what is opened.
+  const prepared = Object.assign(backend, { prepare: async () => {} });
+  const queue = new BullWakeQueue(prepared, () => {});
+  try {
+    proxy.cut();
+    const handled: string[] = [];
+    if (kind === 'consumer') await queue.consume(async ({ runId }) => void handled.push(runId));
+    expect(await queue.depth()).toBeNull();
+    proxy.restore();
+    await eventually(async () => expect(await queue.depth()).toBe(0));
+    if (kind === 'queue') return;
+    expect(await queue.publish([{ runId: 'run_1', attempt: 1 }])).toBe(true);
+    await eventually(async () => expect(handled).toEqual(['run_1']));
+  } finally {
+    await queue.close();
+    await proxy.close();
+    await database.drop();
+  }
 });
